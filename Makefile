@@ -1,0 +1,54 @@
+# One command runs a cluster (make up), one runs what CI runs (make test).
+# PYTHON=/path/to/python3.13 chooses the interpreter; DIR=folder chooses where `make up` keeps its data.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+DIR ?= ./data
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down lint types test test-fast test-long bench clean
+
+help:
+	@echo 'make up         a cluster under $(DIR), in the foreground until Ctrl-C'
+	@echo 'make test       lint, types and tests: what CI runs'
+	@echo 'make test-fast  only the tests that start no processes'
+	@echo 'make test-long  the tests that take minutes each'
+	@echo 'make bench      figures of a cluster on this machine, beside the limits of the machine'
+	@echo 'make setup      the environment in $(VENV)'
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=$$(sh .ci/find-python) && { test -x $(BIN)/python || "$$python" -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+up: setup
+	@exec $(BIN)/trilith up $(DIR) $(ARGS)
+
+down: setup
+	$(BIN)/trilith down $(DIR)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/python -m pytest -m 'not long' $(ARGS)
+
+test-fast: setup
+	$(BIN)/python -m pytest -m 'not long and not probe' $(ARGS)
+
+test-long: setup
+	$(BIN)/python -m pytest -m long $(ARGS)
+
+bench: setup
+	$(BIN)/python -P -m chaos bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
