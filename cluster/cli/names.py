@@ -1,0 +1,61 @@
+"""`bucket/key` names on the command line, and the files that keys become.
+
+A key is any text: only the first slash divides. When keys become files below a folder, one that would leave the
+folder, or that no file can be called, is refused and never bent into another name.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from cluster.errors import Refused
+
+
+@dataclass(frozen=True)
+class Name:
+    """A bucket, with a key or a prefix of keys (may be empty)."""
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.bucket}/{self.key}"
+
+
+def parse(text: str) -> Name:
+    """Split `bucket/key` at the first slash. Raises click.UsageError."""
+    bucket, _, key = text.removeprefix("trilith://").removeprefix("s3://").partition("/")
+    if not bucket:
+        raise click.UsageError(f"{text!r} names no bucket; write BUCKET/KEY")
+    return Name(bucket, key)
+
+
+def with_key(text: str) -> Name:
+    """A name that must have a key. Raises click.UsageError."""
+    name = parse(text)
+    if not name.key:
+        raise click.UsageError(f"{text!r} names no key; write BUCKET/KEY")
+    return name
+
+
+def target_for(name: Name, source: str) -> Name:
+    """`bucket/` or `bucket/folder/` as a target takes the source's last name."""
+    if name.key and not name.key.endswith("/"):
+        return name
+    last = source.rstrip("/").rpartition("/")[2]
+    if not last or last == "-":
+        raise click.UsageError(f"{name} names no key, and the source has no name to take")
+    return Name(name.bucket, name.key + last)
+
+
+def file_for(folder: Path, key: str, prefix: str) -> Path:
+    """The file below `folder` for a key found under `prefix`. Raises Refused (UnsafeKey)."""
+    start = prefix.rfind("/") + 1
+    relative = key[start:]
+    parts = relative.split("/")
+    if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts):
+        raise Refused(
+            "UnsafeKey", f"key {key!r} cannot be a file below {folder}; get it by itself: trilith get BUCKET/KEY FILE"
+        )
+    return folder.joinpath(*parts)

@@ -1,0 +1,54 @@
+"""Child processes that cannot outlive their supervisor, and pid files that cannot name a stranger.
+
+A child gets SIGTERM when the process that started it dies (prctl(2), PR_SET_PDEATHSIG), so a supervisor killed
+with -9 leaves nothing running. A pid file holds `pid start-time`; the start time (proc(5), stat field 22) tells the
+process apart from a later one with the same number.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> Callable[[], None]:
+    """A `preexec_fn` that ties the child to this process. What it calls is looked up before the fork."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def tie() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:  # it died between fork and prctl
+            os._exit(1)
+
+    return tie
+
+
+def start_time(pid: int) -> int | None:
+    """When a live process started, in clock ticks since boot; None if there is none (or only its zombie)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def write_pid(file: Path, pid: int) -> None:
+    """Note a live process in a pid file, atomically."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(f"{pid} {start_time(pid) or 0}\n")
+    temporary.replace(file)
+
+
+def read_pid(file: Path) -> int | None:
+    """The process that a pid file names, if it is still the same one and alive."""
+    try:
+        pid, _, started = file.read_text().strip().partition(" ")
+        number, since = int(pid), int(started)
+    except (FileNotFoundError, ValueError):
+        return None
+    return number if start_time(number) == since else None
