@@ -1,0 +1,48 @@
+"""What clients did to the store and what they were told: the record that the checker judges.
+
+Each operation is on one key. A write carries a value number, unique in its key; a read tells which it saw (0: no
+object). Times are of one monotonic clock. An operation whose outcome the client was not told has no end: it
+may have happened at any time after its beginning, or never.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+ABSENT = 0
+
+type Kind = Literal["put", "delete", "get"]
+
+
+@dataclass(slots=True)
+class Operation:
+    """One call. `end` None: the outcome is not known."""
+
+    kind: Kind
+    key: str
+    value: int
+    begin: float
+    end: float | None = None
+    who: int = 0
+
+
+@dataclass
+class History:
+    """All operations by key, and what was seen that no history can explain."""
+
+    operations: dict[str, list[Operation]] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def begin(self, kind: Kind, key: str, value: int, now: float, who: int) -> Operation:
+        """Note that a call begins; it counts unless `forget` is called."""
+        operation = Operation(kind, key, value, now, None, who)
+        self.operations.setdefault(key, []).append(operation)
+        return operation
+
+    def forget(self, operation: Operation) -> None:
+        """The call certainly had no effect and told nothing."""
+        self.operations[operation.key].remove(operation)
+
+    def count(self, what: str) -> None:
+        """Count an outcome."""
+        self.counts[what] = self.counts.get(what, 0) + 1

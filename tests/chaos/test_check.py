@@ -1,0 +1,86 @@
+"""The checker against small histories whose verdict is known, and against brute force."""
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chaos import payload
+from chaos.check import check_key
+from chaos.history import ABSENT, Operation
+
+
+def op(kind: str, value: int, begin: float, end: float | None) -> Operation:
+    return Operation(kind, "k", value, begin, end)  # type: ignore[arg-type]  # test shorthand
+
+
+def test_read_after_an_acknowledged_write_must_see_it() -> None:
+    assert check_key([op("put", 1, 0, 1), op("get", 1, 2, 3)]) == "linearizable"
+    assert check_key([op("put", 1, 0, 1), op("get", ABSENT, 2, 3)]) == "violated"
+
+
+def test_stale_read_after_a_newer_read_is_a_violation() -> None:
+    history = [op("put", 1, 0, 1), op("put", 2, 2, 10), op("get", 2, 3, 4), op("get", 1, 5, 6)]
+    assert check_key(history) == "violated"
+
+
+def test_unknown_write_may_happen_late_or_never() -> None:
+    assert check_key([op("put", 1, 0, None), op("get", ABSENT, 1, 2), op("get", 1, 3, 4)]) == "linearizable"
+    assert check_key([op("put", 1, 0, None), op("get", ABSENT, 1, 2)]) == "linearizable"
+
+
+def test_value_that_nobody_wrote_is_a_violation() -> None:
+    assert check_key([op("put", 1, 0, None), op("get", 7, 1, 2)]) == "violated"
+
+
+def test_search_over_its_bound_is_undecided_never_passed() -> None:
+    history = [op("put", n, 0, 100) for n in range(1, 14)] + [op("get", 99, 0, 100)]
+    assert check_key(history, states_max=50) == "undecided"
+
+
+def brute(operations: list[Operation]) -> bool:
+    known = [o for o in operations if o.end is not None]
+    unknown = [o for o in operations if o.end is None]
+    for extra in itertools.chain.from_iterable(itertools.combinations(unknown, n) for n in range(len(unknown) + 1)):
+        for order in itertools.permutations([*known, *extra]):
+            if any(
+                later.end is not None and later.end < earlier.begin
+                for place, earlier in enumerate(order)
+                for later in order[place + 1 :]
+            ):
+                continue
+            value, good = ABSENT, True
+            for operation in order:
+                if operation.kind == "get":
+                    good = good and operation.value == value
+                else:
+                    value = operation.value if operation.kind == "put" else ABSENT
+            if good:
+                return True
+    return False
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Operation]:
+    found = []
+    for number in range(draw(st.integers(1, 5))):
+        kind = draw(st.sampled_from(["put", "delete", "get"]))
+        value = number + 1 if kind == "put" else draw(st.integers(0, 4)) if kind == "get" else ABSENT
+        begin = draw(st.integers(0, 8))
+        end = None if kind != "get" and draw(st.booleans()) else begin + draw(st.integers(1, 6))
+        found.append(op(kind, value, begin, end))
+    return found
+
+
+@settings(max_examples=400, deadline=None)
+@given(histories())
+def test_verdict_equals_brute_force(history: list[Operation]) -> None:
+    assert (check_key(history) == "linearizable") == brute(history)
+
+
+def test_payload_knows_itself_and_notices_any_change() -> None:
+    body = payload.make("key", 3, 5000)
+    assert payload.read("key", body) == 3
+    assert payload.read("other", body) is None
+    assert payload.read("key", body[:-1]) is None
+    assert payload.read("key", body[:900] + bytes([body[900] ^ 1]) + body[901:]) is None
