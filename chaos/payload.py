@@ -4,7 +4,7 @@ import hashlib
 import random
 import struct
 
-_POOL = random.Random(20260101).randbytes(16 * 1024 * 1024)  # noqa: S311 - test data, the same in every run
+_POOL = random.Random(20260101).randbytes(16 * 1024 * 1024)  # the same in every run
 _HEAD = struct.Struct(">16sQQ")  # digest of the key, value number, size
 HEAD_BYTES = _HEAD.size
 

@@ -1,0 +1,69 @@
+"""`trilith chaos ...`: figures and faults on clusters of their own, in folders of their own."""
+
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import msgspec
+import trio
+
+from chaos import bench as bench_run
+from chaos import kills
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Figures and faults. Every command makes clusters of its own and ends them."""
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@main.command()
+@click.option("--seconds", default=8.0, show_default=True, help="Length of each scenario.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the cluster's disks lie (default: a temporary folder here).",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
+def bench(seconds: float, folder: Path | None, json_file: Path | None) -> None:
+    """Print ops/s, MB/s and latencies beside the machine's limits."""
+    with tempfile.TemporaryDirectory(dir=folder or Path.cwd(), prefix=".bench-") as name:
+
+        async def measure() -> bench_run.Report:
+            return await bench_run.run(Path(name), seconds=seconds, say=click.echo)
+
+        report = trio.run(measure)
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+
+
+@main.command()
+@click.argument("target", type=click.Choice(kills.TARGETS))
+@click.option("--kills", "count", default=20, show_default=True, help="How many kills.")
+@click.option("--seed", type=int, default=None, help="Of workload and pauses (default: drawn and printed).")
+@click.option("--clients", default=16, show_default=True)
+@click.option("--ledger", type=click.Path(path_type=Path), help="Append the report to this file, a JSON line each.")
+def kill(target: str, count: int, seed: int | None, clients: int, ledger: Path | None) -> None:
+    """kill -9 TARGET again and again under load, then judge every history. Exit 1 on a violation."""
+    drawn = secrets.randbits(32) if seed is None else seed
+    _say(f"seed {drawn}")
+    with tempfile.TemporaryDirectory(prefix="trilith-kill-") as name:
+
+        async def run() -> kills.KillReport:
+            return await kills.run(Path(name, "c"), target, kills=count, seed=drawn, clients=clients, say=_say)
+
+        report = trio.run(run)
+    click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+    if ledger is not None:
+        with ledger.open("ab") as file:
+            file.write(msgspec.json.encode(report) + b"\n")
+    sys.exit(1 if report.violations else 0)
+
+
+if __name__ == "__main__":
+    main()
