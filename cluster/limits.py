@@ -74,6 +74,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     transfers_max: int = 64  # chunk bodies in flight per daemon
     disk_reserve_bytes: int = 256 * MIB  # puts are refused below this
 
+    # uploads
+    upload_laggards_max: int = 4  # per upload: stored chunks whose last copy may still be on its way
+
 
 class Timings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Durations in seconds."""
@@ -95,3 +98,5 @@ class Timings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     shutdown_s: float = 10.0  # a role that has not ended by then is killed
     restart_backoff_min_s: float = 0.2
     restart_backoff_max_s: float = 10.0
+    memory_wait_s: float = 5.0  # for transfer memory; then 503 SlowDown
+    space_age_s: float = 1.0  # how old an API's view of revision and disks may be
