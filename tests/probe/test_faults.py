@@ -1,0 +1,200 @@
+"""Dead processes, rotten disks: what is answered then, on real processes."""
+
+import hashlib
+import http.client
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from chaos import kills
+from chaos.roles import Roles
+from tests.probe.conftest import Http
+
+pytestmark = pytest.mark.probe
+
+
+@pytest.mark.parametrize("target", kills.TARGETS)
+async def test_kill_9_under_load_loses_nothing(folder: Path, target: str) -> None:
+    lines: list[str] = []
+    report = await kills.run(
+        folder, target, kills=2, seed=hash(target) & 0xFFFF, clients=8, say=lines.append, large=False
+    )
+    assert report.violations == [], report
+    assert report.acknowledged_writes > 50
+
+
+def leader_of(roles: Roles) -> str:
+    access = roles.access(operator=True)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        reply = Http(access)("GET", "/status")
+        if reply.status == 200 and reply.json()["leader"]:
+            return str(reply.json()["leader"])
+        time.sleep(0.05)
+    raise TimeoutError("no leader")
+
+
+@pytest.mark.parametrize("which", ["leader", "follower"])
+def test_one_member_and_one_chunk_daemon_down_is_work_as_usual(roles: Roles, http_to: Http, which: str) -> None:
+    body = os.urandom(20_000_000)
+    assert http_to("PUT", "/objects/before", body).status in (200, 201)
+    leader = leader_of(roles)
+    victim = leader if which == "leader" else next(m.name for m in roles.config.member if m.name != leader)
+    roles.kill(victim)
+    roles.kill("chunk-2")
+    assert until_2xx(http_to, "PUT", "/objects/during", body[:9_000_000]) < 8
+    for key, expected in (("before", body), ("during", body[:9_000_000])):
+        reply = http_to("GET", f"/objects/{key}")
+        assert reply.status == 200
+        assert hashlib.sha256(reply.body).digest() == hashlib.sha256(expected).digest()
+
+
+def until_2xx(http_to: Http, method: str, path: str, body: bytes) -> float:
+    began = time.monotonic()
+    while True:
+        reply = http_to(method, path, body)
+        if reply.status < 300:
+            return time.monotonic() - began
+        assert reply.status == 503, reply
+        assert time.monotonic() - began < 20, reply
+
+
+def test_two_members_down_refuses_within_five_seconds(roles: Roles, http_to: Http) -> None:
+    assert http_to("PUT", "/objects/x", b"kept").status in (200, 201)
+    roles.kill("meta-1")
+    roles.kill("meta-2")
+    for method, body in (("PUT", b"new"), ("GET", None), ("DELETE", None)):
+        began = time.monotonic()
+        reply = http_to(method, "/objects/x", body)
+        assert reply.status == 503, reply
+        assert time.monotonic() - began < 6  # five, and what a busy machine adds
+    assert http_to("GET", "/minio/health/cluster", key=False).status == 503
+    assert http_to("GET", "/minio/health/live", key=False).status == 200
+    roles.start("meta-1")
+    roles.start("meta-2")
+    until_2xx(http_to, "PUT", "/objects/y", b"again")
+    assert http_to("GET", "/objects/x").body in (b"kept", b"new")
+
+
+def test_stopped_leader_serves_no_stale_read_when_it_wakes(roles: Roles, http_to: Http) -> None:
+    assert http_to("PUT", "/objects/x", b"old").status in (200, 201)
+    leader = leader_of(roles)
+    roles.kill(leader, signal.SIGSTOP)
+    until_2xx(http_to, "PUT", "/objects/x", b"new")
+    roles.kill(leader, signal.SIGCONT)
+    for _ in range(30):
+        reply = http_to("GET", "/objects/x")
+        assert reply.status == 503 or reply.body == b"new"
+
+
+def chunk_files(roles: Roles, node: str) -> list[Path]:
+    folder = roles.folder / node
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 65536)
+
+
+def damage_flip(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 2)
+        byte = opened.read(1)[0]
+        opened.seek(-1, os.SEEK_CUR)
+        opened.write(bytes([byte ^ 4]))
+
+
+def damage_truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [damage_flip, damage_truncate, Path.unlink])
+def test_damaged_copies_are_passed_over_and_never_served(roles: Roles, http_to: Http, damage: object) -> None:
+    assert callable(damage)
+    body = os.urandom(10_000_000)
+    assert http_to("PUT", "/objects/x", body).status in (200, 201)
+    wait_for_copies(roles, 3)
+    for node in ("chunk-1", "chunk-2"):
+        for file in chunk_files(roles, node):
+            damage(file)
+        for _ in range(3):
+            reply = http_to("GET", "/objects/x")
+            assert reply.status == 200
+            assert reply.body == body
+    for file in chunk_files(roles, "chunk-3"):
+        damage(file)
+    status, received = raw_get(http_to, "/objects/x")
+    assert status == 503 or received < len(body)  # refused, or broken off: never wrong bytes, see raw_get
+    assert any(entry.get("level") in ("warning", "error") for entry in log_entries(roles, "api-1"))
+
+
+def wait_for_copies(roles: Roles, copies: int) -> None:
+    deadline = time.monotonic() + 10
+    while any(len(chunk_files(roles, f"chunk-{n}")) < 2 for n in range(1, copies + 1)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def log_entries(roles: Roles, name: str) -> list[dict[str, object]]:
+    return [msgspec.json.decode(line) for line in roles.log_file(name).read_bytes().splitlines() if line[:1] == b"{"]
+
+
+def raw_get(http_to: Http, path: str) -> tuple[int, int]:
+    """Status and body bytes received before the connection ended."""
+    try:
+        reply = http_to("GET", path)
+    except http.client.IncompleteRead as error:
+        return 200, len(error.partial)
+    except (http.client.HTTPException, ConnectionError):
+        return 200, 0
+    return reply.status, len(reply.body)
+
+
+def test_client_that_goes_away_leaves_no_object(roles: Roles, http_to: Http) -> None:
+    access = roles.access()
+    host, _, port = access.endpoint.removeprefix("http://").partition(":")
+    for sent in (0, 1, 4097, 8 * 1024 * 1024, 9_000_000):
+        with socket.create_connection((host, int(port))) as raw:
+            head = (
+                "PUT /objects/gone HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n"
+                f"Authorization: Bearer {access.access_key}:{access.secret_key}\r\n\r\n"
+            )
+            raw.sendall(head.encode() + bytes(sent))
+    assert http_to("GET", "/objects/gone").status == 404
+
+
+def test_chunk_daemon_dying_in_the_middle_of_uploads_harms_none(roles: Roles, http_to: Http) -> None:
+    bodies = {f"k{n}": os.urandom(12_000_000) for n in range(6)}
+    results: dict[str, int] = {}
+
+    def put(key: str) -> None:
+        results[key] = http_to("PUT", f"/objects/{key}", bodies[key]).status
+
+    threads = [threading.Thread(target=put, args=(key,)) for key in bodies]
+    for thread in threads:
+        thread.start()
+    roles.kill("chunk-1")
+    for thread in threads:
+        thread.join()
+    for key, status in results.items():
+        assert status in (200, 201), results
+        assert http_to("GET", f"/objects/{key}").body == bodies[key]
+
+
+async def test_concurrent_conditional_creates_have_one_winner(roles: Roles, http_to: Http) -> None:
+    statuses: list[int] = []
+
+    async def create(number: int) -> None:
+        reply = await trio.to_thread.run_sync(
+            lambda: http_to("PUT", "/objects/once", f"{number}".encode(), If_None_Match="*")
+        )
+        statuses.append(reply.status)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(12):
+            nursery.start_soon(create, number)
+    assert sorted(status for status in statuses if status < 300) in ([200], [201])
+    assert all(status == 412 for status in statuses if status >= 300)
