@@ -1,0 +1,55 @@
+"""The log: one JSON object per line on standard error, timestamps in UTC.
+
+JSON escapes control characters, so no value can begin a line of its own. What goes in are facts with names; secrets
+never do: a value under a name that sounds like one is replaced, as a second fence behind the callers' care.
+"""
+
+import sys
+from collections.abc import MutableMapping
+from typing import Any, cast
+
+import msgspec
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+_SECRET_NAMES = ("secret", "password", "passwd", "token", "authorization", "private_key", "credential", "cookie")
+_TEXT_MAX = 16 * 1024
+"""Characters of one value; a longer one is cut, so a peer cannot fill the disk through the log."""
+
+
+def configure(role: str, node: str) -> None:
+    """Send this process's log to standard error; each line says the role and the node."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            structlog.processors.format_exc_info,
+            _fence,
+            structlog.processors.JSONRenderer(serializer=_dump),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(20),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(role=role, node=node)
+
+
+def get_logger(part: str) -> FilteringBoundLogger:
+    """A logger whose lines say which part of the program speaks."""
+    return cast(FilteringBoundLogger, structlog.get_logger(part=part))
+
+
+def _fence(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        lower = name.lower()
+        if any(word in lower for word in _SECRET_NAMES):
+            event[name] = "[hidden]"
+        elif isinstance(value, str) and len(value) > _TEXT_MAX:
+            event[name] = f"{value[:_TEXT_MAX]}... ({len(value)} characters)"
+    return event
+
+
+def _dump(event: Any, **_ignored: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()
