@@ -1,0 +1,157 @@
+"""One process-wide memory budget for bytes on their way: chunk buffers of uploads, pieces of downloads.
+
+Rules: what is lent never exceeds `limits.transfer_memory_bytes_max`; a wait for memory is bounded and ends in
+Unavailable (SlowDown); waiters are served in order. No deadlock: there are two sizes. A small buffer takes an upload's
+first bytes, so that a slow client does not hold 8 MiB for them; small buffers and pieces of downloads take at most half
+of the budget. The other half is for whole-chunk buffers, whose holders need no more memory to finish.
+
+Buffers are anonymous mappings that are used again: page faults dominate the cost of fresh ones (measured: up to ten
+times), and a mapping that is let go returns to the system whatever the allocator does.
+"""
+
+import mmap
+from collections import OrderedDict
+from collections.abc import Callable
+
+import outcome
+import trio
+
+from cluster.errors import Unavailable
+from cluster.limits import CHUNK_BYTES, KIB, MIB, Limits
+
+SMALL_BYTES = 256 * KIB
+"""Size of a small buffer: a slow client's bytes, an object of a few blocks (chosen, not measured)."""
+
+_SPARE_BYTES_MAX = 64 * MIB
+"""Kept for use again when nobody needs them; more is returned to the system."""
+
+
+class Buffer:
+    """Lent memory: `view` until the last of its users has released it.
+
+    The one who acquired it is its first user; `keep` adds one.
+    """
+
+    __slots__ = ("_budget", "_memory", "_users", "view")
+
+    def __init__(self, budget: "Budget", memory: mmap.mmap) -> None:
+        self._budget = budget
+        self._memory = memory
+        self._users = 1
+        self.view = memoryview(memory)
+
+    def keep(self) -> "Buffer":
+        """Count one more user."""
+        assert self._users > 0, "a buffer that was given back is used again"
+        self._users += 1
+        return self
+
+    def release(self) -> None:
+        """One user less; the last one gives the memory back, and must not touch `view` any more."""
+        assert self._users > 0, "a buffer is released more often than it was kept"
+        self._users -= 1
+        if not self._users:
+            self._budget._returned(self._memory)
+
+
+class _Kind:
+    """The buffers of one size: how much of it may be lent, what is spare, who waits."""
+
+    def __init__(self, size: int, bytes_max: int) -> None:
+        self.size = size
+        self.bytes_max = bytes_max
+        self.lent = 0
+        self.spare: list[mmap.mmap] = []
+        self.waiting: OrderedDict[trio.lowlevel.Task, None] = OrderedDict()
+
+
+class Budget:
+    """The budget of one process. Not thread-safe: one trio run."""
+
+    def __init__(self, limits: Limits, *, wait_s: float) -> None:
+        total = limits.transfer_memory_bytes_max
+        if total < 2 * CHUNK_BYTES:
+            raise ValueError(f"transfer_memory_bytes_max is {total}; two chunks ({2 * CHUNK_BYTES}) are the least")
+        self._wait_s = wait_s
+        self._total = total
+        self._small = _Kind(SMALL_BYTES, total // 2)
+        self._large = _Kind(CHUNK_BYTES, total)
+        self._kinds = {kind.size: kind for kind in (self._small, self._large)}
+        self._reclaim: list[Callable[[], None]] = []
+
+    @property
+    def lent_bytes(self) -> int:
+        """Bytes that are lent now."""
+        return self._small.lent + self._large.lent
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a whole-chunk buffer."""
+        return len(self._large.waiting)
+
+    def on_shortage(self, reclaim: Callable[[], None]) -> None:
+        """`reclaim` is called each time somebody begins to wait for a whole-chunk buffer."""
+        self._reclaim.append(reclaim)
+
+    async def acquire(self, size: int) -> Buffer:
+        """A buffer of SMALL_BYTES or CHUNK_BYTES, the caller its one user. Its contents are anything.
+
+        Raises Unavailable (SlowDown) if there was none for the waiting time.
+        """
+        kind = self._kinds[size]
+        if not kind.waiting and self._has_room(kind):
+            return self._lend(kind)
+        task = trio.lowlevel.current_task()
+        kind.waiting[task] = None
+        for reclaim in self._reclaim if kind is self._large else ():
+            reclaim()
+        memory: mmap.mmap | None = None
+
+        def abort(_raise: object) -> trio.lowlevel.Abort:
+            del kind.waiting[task]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        with trio.move_on_after(self._wait_s):
+            memory = await trio.lowlevel.wait_task_rescheduled(abort)
+        if memory is None:
+            raise Unavailable(
+                "SlowDown",
+                f"all {self._total} bytes of transfer memory were in use for {self._wait_s:g} s",
+                retry_after_s=1.0,
+                limit={"transfer_memory_bytes_max": self._total},
+            )
+        return Buffer(self, memory)
+
+    def maybe_acquire_nowait(self, size: int) -> Buffer | None:
+        """A buffer if there is one at once and nobody waits."""
+        kind = self._kinds[size]
+        return self._lend(kind) if not kind.waiting and self._has_room(kind) else None
+
+    def _has_room(self, kind: _Kind) -> bool:
+        return kind.lent + kind.size <= kind.bytes_max and self.lent_bytes + kind.size <= self._total
+
+    def _lend(self, kind: _Kind) -> Buffer:
+        return Buffer(self, self._take(kind))
+
+    def _take(self, kind: _Kind) -> mmap.mmap:
+        """Memory that counts as lent: a spare one, or a new one for which spare ones of the other size make room."""
+        kind.lent += kind.size
+        if kind.spare:
+            return kind.spare.pop()
+        for other in self._kinds.values():
+            while other.spare and self.lent_bytes + self._spare_bytes() > self._total:
+                other.spare.pop()
+        return mmap.mmap(-1, kind.size)
+
+    def _spare_bytes(self) -> int:
+        return sum(len(kind.spare) * kind.size for kind in self._kinds.values())
+
+    def _returned(self, memory: mmap.mmap) -> None:
+        kind = self._kinds[len(memory)]
+        kind.lent -= kind.size
+        if self._spare_bytes() + kind.size <= _SPARE_BYTES_MAX:
+            kind.spare.append(memory)
+        for waiting in (self._large, self._small):  # whole chunks first: who holds one can finish
+            while waiting.waiting and self._has_room(waiting):
+                task, _ = waiting.waiting.popitem(last=False)
+                trio.lowlevel.reschedule(task, outcome.Value(self._take(waiting)))

@@ -1,0 +1,153 @@
+"""Writes: cuts a body in chunks, stores each on a quorum of disks, and digests the whole.
+
+Rules: a body of up to `limits.inline_bytes` becomes part of the metadata and touches no daemon. A larger one flows
+through a bounded number of buffers of the process's one budget, whatever its size and whoever is slow: while a chunk is
+being stored the next is received, and no more than that. Fewer than W disks up is said before a byte is read. Digests
+are compared before anything can be visible. Until the commit the chunks are renewed; after it the last copies may still
+arrive, and are told to the metadata. A body that ends early, is too long, or breaks, leaves nothing but unreferenced
+chunks.
+"""
+
+import os
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from api.budget import Budget
+from api.digests import ContentDigests, ExpectedDigests
+from api.holding import Holding
+from api.late_holders import LateHolders
+from api.nodes import Nodes
+from api.peers import Metadata
+from api.replication import Replication
+from api.upload import Received, Resources, Upload, check_size
+from cluster.config import Config
+from cluster.errors import Refused, Unavailable
+from metaraft.commands import StoredChunk
+from metaraft.model import Body, Bucket, Checksum, ChecksumAlgorithm, Copies
+
+
+class Stored:
+    """A body that is stored and not yet committed. Digests are raw bytes, `etag` is S3's without quotes."""
+
+    def __init__(self, received: Received, holding: Holding) -> None:
+        self.size: int = received.size
+        self.digests: ContentDigests = received.digests
+        self.etag: str = received.digests.md5.hex()
+        self.checksums: dict[ChecksumAlgorithm, Checksum] = received.digests.checksums()
+        self.body: Body = received.body
+        self._holding = holding
+        self.is_committed = False
+
+    @property
+    def md5(self) -> bytes:
+        """MD5 of the content."""
+        return self.digests.md5
+
+    @property
+    def sha256(self) -> bytes:
+        """SHA-256 of the content."""
+        return self.digests.sha256
+
+    @property
+    def blake3(self) -> bytes:
+        """BLAKE3 of the content, as b3sum prints it."""
+        return self.digests.blake3
+
+    def chunks(self) -> tuple[StoredChunk, ...]:
+        """The chunks with all acknowledgements known now: call it when the command is built, each time."""
+        return self._holding.chunks()
+
+    async def put_again(self) -> None:
+        """Renew all chunks under the present revision, after the commit said PutAgain; then `chunks` anew.
+
+        Raises Unavailable (PutAgain) when some are gone and only the client could send them again.
+        """
+        await self._holding.put_again()
+
+    def committed(self) -> None:
+        """The command built from the last `chunks()` is committed: copies still under way may arrive, and are told."""
+        self.is_committed = True
+        self._holding.committed()
+
+
+class Writer:
+    """The writer of one API process. `run` must be running."""
+
+    def __init__(self, nodes: Nodes, meta: Metadata, budget: Budget, config: Config) -> None:
+        self._nodes = nodes
+        self._budget = budget
+        self._config = config
+        self._late = LateHolders(meta, config)
+        self._threads = trio.CapacityLimiter(max(2, os.cpu_count() or 2))
+        self._resources: Resources | None = None
+        self._laggards: dict[Replication, None] = {}
+        self._uploads: dict[Upload, None] = {}
+        budget.on_shortage(self._make_room)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The home of all that goes on beside a request: copies under way, digests, late acknowledgements."""
+        async with trio.open_nursery() as nursery:
+            self._resources = Resources(self._nodes, self._budget, self._config, self._threads, nursery, self._changed)
+            try:
+                task_status.started()
+                await self._late.run()
+            finally:
+                self._resources = None
+
+    @asynccontextmanager
+    async def store(
+        self,
+        body: AsyncIterable[bytes],
+        *,
+        bucket: Bucket,
+        size: int | None,
+        expected: ExpectedDigests,
+        trace_id: str,
+    ) -> AsyncIterator[Stored]:
+        """Read the whole body and store it; what is given can be committed while the context is open.
+
+        Raises Refused (BadDigest, IncompleteBody, EntityTooLarge), Unavailable (TooFewDisks, SlowDown, what the
+        metadata says), and whatever the body raises. Left without `committed`, all that is under way is dropped.
+        """
+        if self._resources is None:
+            raise Unavailable("ShuttingDown", "this process takes no uploads now", retry_after_s=1.0)
+        scheme = bucket.scheme
+        if not isinstance(scheme, Copies):
+            raise Refused("UnknownScheme", f"bucket {bucket.name!r} has the scheme {scheme!r}; known is copies(n)")
+        check_size(self._config.limits, size or 0)
+        holding = Holding(
+            self._nodes, self._late, self._config.timings, scheme=scheme, space=bucket.space, trace_id=trace_id
+        )
+        upload = Upload(self._resources, holding, scheme, bucket.space, trace_id)
+        stored: Stored | None = None
+        self._uploads[upload] = None
+        try:
+            received = await upload.receive(body, size)
+            received.digests.check(expected)
+            stored = Stored(received, holding)
+            yield stored
+        finally:
+            del self._uploads[upload]
+            upload.close()
+            if stored is None or not stored.is_committed:
+                holding.drop()
+
+    def _changed(self, replication: Replication) -> None:
+        if not replication.lagging:
+            self._laggards.pop(replication, None)
+        elif self._budget.waiting:
+            replication.drop()
+        else:
+            self._laggards[replication] = None
+
+    def _make_room(self) -> None:
+        """Somebody waits for a buffer: drop the oldest laggard, or have an upload store the part it has."""
+        for replication in self._laggards:
+            del self._laggards[replication]
+            replication.drop()
+            return
+        for upload in self._uploads:
+            if upload.maybe_cut_nowait():
+                return
