@@ -7,6 +7,7 @@ it; calls in flight and bytes queued are bounded, and over the bound a call is r
 
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 
 import trio
 from outcome import Error, Value
@@ -100,12 +101,7 @@ class Channel:
         if line is None:
             await trio.lowlevel.checkpoint()
             raise lost(self.peer, sent=False, reason=self.failure or "not tried yet")
-        call = _Call(line)
-        with trio.CancelScope(deadline=deadline):
-            return await call.run(method, body, deadline, trace_bytes(trace_id), space)
-        if call.sent:
-            raise OutcomeUnknown("DeadlineExceeded", f"{self.peer} did not answer before the deadline")
-        raise Unavailable("DeadlineExceeded", f"the deadline passed before the request to {self.peer} was sent")
+        return await _Call(line, deadline).run(method, body, trace_bytes(trace_id), space)
 
     def post_nowait(self, method: int, body: bytes) -> bool:
         """Send a message that has no answer. False: not connected, queue full or too long; it was dropped."""
@@ -157,6 +153,8 @@ class _Line:
         self.calls: dict[int, _Call] = {}
         self._link = link
         self._last_id = 0
+        self._next_deadline = inf
+        self._alarm = trio.CancelScope()
 
     def next_id(self) -> int:
         """An id that no call in flight has."""
@@ -171,6 +169,7 @@ class _Line:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
+                nursery.start_soon(self._watch_deadlines)
                 reason = await self._read()
                 nursery.cancel_scope.cancel()
         finally:
@@ -178,6 +177,21 @@ class _Line:
             for call in list(self.calls.values()):
                 call.lost(reason)
         return reason
+
+    def watch(self, deadline: float) -> None:
+        """Have the calls looked at when this deadline passes."""
+        if deadline < self._next_deadline:
+            self._next_deadline = self._alarm.deadline = deadline
+
+    async def _watch_deadlines(self) -> None:
+        """One alarm for all calls: a cancel scope for each costs more than the rest of the call."""
+        while True:
+            with trio.CancelScope(deadline=self._next_deadline) as self._alarm:
+                await trio.sleep_forever()
+            now = trio.current_time()
+            for call in [call for call in self.calls.values() if call.deadline <= now]:
+                call.expire()
+            self._next_deadline = min((call.deadline for call in self.calls.values()), default=inf)
 
     async def _write(self) -> None:
         with suppress(trio.BrokenResourceError):  # the reader says why
@@ -209,31 +223,26 @@ class _Line:
 class _Call:
     """One call in flight."""
 
-    __slots__ = ("_line", "_request_id", "_ticket", "sent", "task")
+    __slots__ = ("_line", "_request_id", "_ticket", "deadline", "task")
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Line, deadline: float) -> None:
         self._line = line
-        self.sent = False
+        self.deadline = deadline
 
-    async def run(self, method: int, body: bytes, deadline: float, trace: bytes, space: int) -> bytes:
+    async def run(self, method: int, body: bytes, trace: bytes, space: int) -> bytes:
         line = self._line
-        if len(body) > line.limits.frame_bytes_max:
-            raise Refused(
-                "FrameTooLarge",
-                f"a request of {len(body)} bytes is longer than frame_bytes_max",
-                limit={"frame_bytes_max": line.limits.frame_bytes_max},
-            )
         others = len(line.calls)
-        self._check_room(others, HEADER_BYTES + len(body))
-        ms = remaining_ms(deadline - trio.current_time())
-        if ms == 0:
+        ms = remaining_ms(self.deadline - trio.current_time())
+        refused = self._refusal(others, len(body), ms)
+        if refused is not None:
             await trio.lowlevel.checkpoint()
-            raise Unavailable("DeadlineExceeded", f"the deadline passed before the request to {line.peer} was sent")
+            raise refused
         self._request_id = request_id = line.next_id()
         self.task = trio.lowlevel.current_task()
         frame = encode(Kind.REQUEST, method, request_id, body, remaining_ms=ms, trace=trace, space=space)
         self._ticket = line.outbox.put(frame)
         line.calls[request_id] = self
+        line.watch(self.deadline)
         if others:
             line.outbox.wake()  # others come and go: let their frames and this one leave together
         else:
@@ -242,26 +251,57 @@ class _Call:
 
     def lost(self, reason: str) -> None:
         """The connection ended."""
+        sent = self._leave()
+        trio.lowlevel.reschedule(self.task, Error(lost(self._line.peer, sent=sent, reason=reason)))
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        peer = self._line.peer
+        error: TrilithError
+        if self._give_up():
+            error = OutcomeUnknown("DeadlineExceeded", f"{peer} did not answer before the deadline")
+        else:
+            error = _too_late(peer)
+        trio.lowlevel.reschedule(self.task, Error(error))
+
+    def _refusal(self, others: int, size: int, ms: int) -> TrilithError | None:
+        line = self._line
+        limits = line.limits
+        if size > limits.frame_bytes_max:
+            return Refused(
+                "FrameTooLarge",
+                f"a request of {size} bytes is longer than frame_bytes_max",
+                limit={"frame_bytes_max": limits.frame_bytes_max},
+            )
+        if ms == 0:
+            return _too_late(line.peer)
+        if others >= limits.rpc_requests_in_flight_max:
+            limit: dict[str, int | float | str] = {"rpc_requests_in_flight_max": limits.rpc_requests_in_flight_max}
+        elif line.outbox.full(HEADER_BYTES + size):
+            limit = {"rpc_send_queue_bytes_max": limits.rpc_send_queue_bytes_max}
+        else:
+            return None
+        return Unavailable("Overloaded", f"too much is under way to {line.peer}", retry_after_s=1.0, limit=limit)
+
+    def _leave(self) -> bool:
+        """Wait no more. True: the request was sent."""
         line = self._line
         del line.calls[self._request_id]
-        self.sent = not line.outbox.withdraw(self._ticket)
-        trio.lowlevel.reschedule(self.task, Error(lost(line.peer, sent=self.sent, reason=reason)))
+        return not line.outbox.withdraw(self._ticket)
 
-    def _check_room(self, others: int, size: int) -> None:
-        line = self._line
-        if others >= line.limits.rpc_requests_in_flight_max:
-            name, value = "rpc_requests_in_flight_max", line.limits.rpc_requests_in_flight_max
-        elif line.outbox.full(size):
-            name, value = "rpc_send_queue_bytes_max", line.limits.rpc_send_queue_bytes_max
-        else:
-            return
-        raise Unavailable("Overloaded", f"too much is under way to {line.peer}", retry_after_s=1.0, limit={name: value})
+    def _give_up(self) -> bool:
+        """Wait no more, and tell the peer. True: the request was sent."""
+        sent = self._leave()
+        if sent:
+            outbox = self._line.outbox
+            outbox.put(encode(Kind.CANCEL, 0, self._request_id))
+            outbox.wake()
+        return sent
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        line = self._line
-        del line.calls[self._request_id]
-        self.sent = not line.outbox.withdraw(self._ticket)
-        if self.sent:
-            line.outbox.put(encode(Kind.CANCEL, 0, self._request_id))
-            line.outbox.wake()
+        self._give_up()
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+def _too_late(peer: str) -> Unavailable:
+    return Unavailable("DeadlineExceeded", f"the deadline passed before the request to {peer} was sent")

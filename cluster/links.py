@@ -51,6 +51,7 @@ class Link(trio.abc.Stream):
         sock.setblocking(False)
         self._socket = sock
         self._buffer: memoryview | None = None
+        self._drained = False
 
     @property
     def closed(self) -> bool:
@@ -61,13 +62,16 @@ class Link(trio.abc.Stream):
         """What has arrived, up to READ_BYTES; empty at the end. Valid until the next call."""
         if self._buffer is None:
             self._buffer = memoryview(bytearray(READ_BYTES))
-        size = await self.receive_into(self._buffer)
+        if self._drained:
+            await self._wait(trio.lowlevel.wait_readable)  # saves a try that would fail
+        size = await self.receive_into(self._buffer, waited=self._drained)
+        self._drained = size < READ_BYTES
         return self._buffer[:size]
 
-    async def receive_into(self, view: memoryview) -> int:
-        """Receive at least one byte into `view`; 0 at the end."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        waited = False
+    async def receive_into(self, view: memoryview, *, waited: bool = False) -> int:
+        """Receive at least one byte into `view`; 0 at the end. `waited`: there was a checkpoint just now."""
+        if not waited:
+            await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             try:
                 size = self._socket.recv_into(view)
@@ -171,7 +175,7 @@ class TlsLink(Link):
         """What has arrived; empty at the end."""
         return await self.receive_some(READ_BYTES)
 
-    async def receive_into(self, view: memoryview) -> int:
+    async def receive_into(self, view: memoryview, *, waited: bool = False) -> int:
         """Receive at least one byte into `view`; 0 at the end."""
         data = await self.receive_some(len(view))
         view[: len(data)] = data
