@@ -8,22 +8,29 @@ Sources: Thaler and Ravishankar, "Using name-based mappings to increase hit rate
 "Weighted distributed hash tables" (2005) for the logarithmic method.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from hashlib import blake2b
 from math import log
+from typing import Protocol
 
 _PERSON = b"trilith place v1"
 _SCALE = 2.0**53
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """A disk that chunks may be placed on. A weight of 0 takes none."""
+class Disk(Protocol):
+    """What placement needs to know of a disk. A weight of 0 takes no chunks."""
 
-    disk_id: bytes
-    zone: str
-    weight: int = 100
+    @property
+    def disk_id(self) -> bytes:
+        """Its identity, up to 64 bytes."""
+
+    @property
+    def zone(self) -> str:
+        """Its failure zone."""
+
+    @property
+    def weight(self) -> int:
+        """Its share, relative to others'."""
 
 
 def score(chunk_id: bytes, disk: Disk) -> float:
@@ -35,14 +42,14 @@ def score(chunk_id: bytes, disk: Disk) -> float:
     return -disk.weight / log(draw)
 
 
-def order(chunk_id: bytes, disks: Sequence[Disk]) -> list[Disk]:
+def place[D: Disk](chunk_id: bytes, disks: Iterable[D]) -> list[D]:
     """The disks with weight, best first, distinct zones before second disks of a zone."""
     ranked = sorted(
         ((score(chunk_id, disk), disk) for disk in disks if disk.weight > 0),
         key=lambda item: (-item[0], item[1].disk_id),
     )
     seen: dict[str, int] = {}
-    rounds: list[tuple[int, Disk]] = []
+    rounds: list[tuple[int, D]] = []
     for _, disk in ranked:
         rank = seen.get(disk.zone, 0)
         seen[disk.zone] = rank + 1
