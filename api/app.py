@@ -1,0 +1,170 @@
+"""The composition: operations over the data path, dialects over the operations, Quart around all, two ASGI apps.
+
+Object and bucket calls go by the raw bridge inside the Quart app, because Quart's request body is an unbounded buffer
+and its response timeout cuts long downloads. Everything small is a Quart route: health on both ports, status on the
+operator's.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import quart
+import trio
+from hypercorn.typing import HTTPScope
+from quart_trio import QuartTrio
+
+from api.access.credentials import Authenticator
+from api.budget import Budget
+from api.edge.asgi import ObjectPort
+from api.edge.identifiers import request_ids
+from api.edge.server import Connections
+from api.messages import Request, Response, parse_headers
+from api.native.buckets import BucketHandlers
+from api.native.cursors import Cursors
+from api.native.dialect import NativeDialect
+from api.native.errors import error_response
+from api.native.objects import ObjectHandlers
+from api.nodes import Nodes
+from api.operations.buckets import Buckets
+from api.operations.listing import Listing
+from api.operations.objects import Objects
+from api.operator.health import HealthHandlers
+from api.operator.status import Process, StatusHandler
+from api.reader import Reader
+from api.writer import Writer
+from cluster.config import Config
+from cluster.errors import Refused, TrilithError
+from cluster.identity import NodeIdentity
+from metaraft.client import MetaClient
+from metaraft.model import Copies
+
+METADATA_SHARE = 0.9
+"""Of `metadata_deadline_s`, for the metadata of one request: the refusal must have arrived within the whole."""
+
+HEALTH = "/minio/health/"
+
+type Answer = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Apps:
+    """What one API process serves, and what must run for it."""
+
+    object: QuartTrio
+    operator: QuartTrio
+    meta: MetaClient
+    nodes: Nodes
+    writer: Writer
+    buckets: Buckets
+    process: Process
+    connections: Connections
+    operator_connections: Connections
+    ids: Iterator[str]
+
+
+class ObjectApp(QuartTrio):
+    """The object port's app: health by Quart, all else by the raw bridge."""
+
+    port: ObjectPort
+
+    async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
+        """One ASGI connection."""
+        if scope["type"] == "http" and not scope["raw_path"].startswith(HEALTH.encode()):
+            await self.port(scope, receive, send)
+        else:
+            await super().asgi_app(scope, receive, send)
+
+
+def compose(config: Config, name: str, me: NodeIdentity, access_key: str, secret_key: str) -> Apps:
+    """All parts of one API process, connected; nothing runs yet."""
+    clock = trio.current_time
+    limits, timings = config.limits, config.timings
+    deadline_s = METADATA_SHARE * timings.metadata_deadline_s
+    scheme = Copies(config.copies)
+    ids = request_ids()
+    meta = MetaClient(config, me)
+    nodes = Nodes.of(config, me, meta)
+    budget = Budget(limits, wait_s=timings.request_deadline_s)
+    writer = Writer(nodes, meta, budget, config)
+    reader = Reader(nodes, meta, budget, config)
+    buckets = Buckets(meta, scheme, clock)
+    objects = Objects(meta, buckets, writer, reader, clock, deadline_s)
+    authenticator = Authenticator(access_key, secret_key)
+    cursors = Cursors(secret_key.encode())
+    bucket_handlers = BucketHandlers(buckets, Listing(meta, clock), cursors, limits, max(1, len(config.chunkd)))
+    native = NativeDialect(authenticator, ObjectHandlers(objects, limits), bucket_handlers)
+    port = ObjectPort(native.answer, error_response, limits, ids, deadline_s=deadline_s)
+    connections, operator_connections = Connections(limits), Connections(limits)
+    process = Process(name, lambda: port.in_flight, lambda: len(connections.open))
+    health = HealthHandlers(meta, nodes, process, scheme.write_quorum, clock)
+    status = StatusHandler(config, meta, nodes, authenticator, process)
+    object_app = ObjectApp("api.object")
+    object_app.port = port
+    operator_app = QuartTrio("api.operator")
+    for app in (object_app, operator_app):
+        app.config["MAX_CONTENT_LENGTH"] = limits.json_body_bytes_max
+        for path, answer in (("live", health.live), ("ready", health.ready), ("cluster", health.cluster)):
+            _route(app, HEALTH + path, answer, ids, deadline_s)
+        app.register_error_handler(404, _missing(authenticator, ids))
+        app.register_error_handler(405, _missing(authenticator, ids))
+    _route(operator_app, "/status", status.get, ids, deadline_s)
+    return Apps(object_app, operator_app, meta, nodes, writer, buckets, process, connections, operator_connections, ids)
+
+
+def _route(app: QuartTrio, path: str, answer: Answer, ids: Iterator[str], deadline_s: float) -> None:
+    async def view() -> quart.Response:
+        request_id = next(ids)
+        try:
+            response = await answer(_request(request_id, deadline_s))
+        except TrilithError as error:
+            response = error_response(error, request_id)
+        return _quart_response(response, request_id)
+
+    app.add_url_rule(path, endpoint=path, view_func=view, methods=["GET"])
+
+
+def _missing(authenticator: Authenticator, ids: Iterator[str]) -> Callable[[Exception], Awaitable[quart.Response]]:
+    """The answer to a path or method that there is not: 401 without a key, as everywhere."""
+
+    async def answer(_error: Exception) -> quart.Response:
+        request_id = next(ids)
+        try:
+            principal = authenticator.authenticate(quart.request.headers.get("authorization"))
+            if principal.kind == "anonymous":
+                raise Refused("Unauthorized", "this needs a key: Authorization: Bearer ACCESS:SECRET, or HTTP Basic")
+            path = quart.request.path[:200]
+            raise Refused("NoSuchPath", f"there is nothing for {quart.request.method} at {path!r}")
+        except TrilithError as error:
+            return _quart_response(error_response(error, request_id), request_id)
+
+    return answer
+
+
+class _NoBody:
+    def __aiter__(self) -> "_NoBody":
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+def _request(request_id: str, deadline_s: float) -> Request:
+    scope: HTTPScope = quart.request.scope  # type: ignore[assignment]  # of a request it is no websocket's
+    client = scope["client"]
+    return Request(
+        method=scope["method"],
+        path=scope["raw_path"],
+        query=scope["query_string"],
+        headers=parse_headers(scope["headers"]),
+        body=_NoBody(),
+        length=0,
+        client=client[0] if client else "",
+        request_id=request_id,
+        deadline=trio.current_time() + deadline_s,
+    )
+
+
+def _quart_response(response: Response, request_id: str) -> quart.Response:
+    headers = {**dict(response.headers), "x-request-id": request_id}
+    return quart.Response(response.body, status=response.status, headers=headers)

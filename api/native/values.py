@@ -1,0 +1,189 @@
+"""The JSON of the native dialect's answers. Field names are the contract; a field is only ever added."""
+
+import base64
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from api.operations.objects import Written
+from metaraft.commands import ListedObject
+from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, Coded, Copies, Scheme, Usage, Version
+
+encode = msgspec.json.Encoder().encode
+
+
+class ObjectEntry(msgspec.Struct):
+    """An object in a listing."""
+
+    key: str
+    size: int
+    etag: str
+    sha256: str | None
+    content_type: str
+    created: str
+    revision: int
+
+
+class ObjectPage(msgspec.Struct):
+    """One page of objects."""
+
+    objects: list[ObjectEntry]
+    prefixes: tuple[str, ...]
+    cursor: str | None
+
+
+class ObjectMetadata(msgspec.Struct):
+    """All that is known of an object but its bytes."""
+
+    bucket: str
+    key: str
+    size: int
+    content_type: str
+    metadata: dict[str, str]
+    headers: dict[str, str]
+    created: str
+    etag: str
+    sha256: str | None
+    blake3: str | None
+    crc64nvme: str | None
+    revision: int
+
+
+class ObjectStored(msgspec.Struct):
+    """Answer to a PUT."""
+
+    bucket: str
+    key: str
+    size: int | None
+    etag: str
+    sha256: str | None
+    blake3: str | None
+    created: str
+    revision: int
+
+
+class BucketEntry(msgspec.Struct):
+    """A bucket in a listing and as made."""
+
+    name: str
+    created: str
+    owner: str
+    copies: int | None
+    versioning: Literal["off", "enabled", "suspended"]
+
+
+class BucketMetadata(msgspec.Struct):
+    """A bucket with its exact usage."""
+
+    name: str
+    created: str
+    owner: str
+    copies: int | None
+    versioning: Literal["off", "enabled", "suspended"]
+    objects: int
+    bytes: int
+
+
+class BucketPage(msgspec.Struct):
+    """One page of buckets."""
+
+    buckets: list[BucketEntry]
+    cursor: str | None
+
+
+def iso_time(time_ms: int) -> str:
+    """A time in ISO 8601 with milliseconds, UTC."""
+    at = time.gmtime(time_ms // 1000)
+    return (
+        f"{at.tm_year:04d}-{at.tm_mon:02d}-{at.tm_mday:02d}T{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
+        f".{time_ms % 1000:03d}Z"
+    )
+
+
+def hex_of(checksums: Mapping[ChecksumAlgorithm, Checksum], algorithm: ChecksumAlgorithm) -> str | None:
+    """A checksum over the whole object in hex."""
+    found = checksums.get(algorithm)
+    return None if found is None or found.type != "FULL_OBJECT" else found.value.hex()
+
+
+def repr_digest(checksums: Mapping[ChecksumAlgorithm, Checksum]) -> str | None:
+    """The value of Repr-Digest (RFC 9530)."""
+    found = checksums.get("SHA256")
+    if found is None or found.type != "FULL_OBJECT":
+        return None
+    return f"sha-256=:{base64.b64encode(found.value).decode()}:"
+
+
+def metadata(bucket: str, key: str, version: Version) -> ObjectMetadata:
+    """A version as JSON shows it."""
+    return ObjectMetadata(
+        bucket=bucket,
+        key=key,
+        size=version.size,
+        content_type=version.content_type,
+        metadata=version.user_metadata,
+        headers=version.headers,
+        created=iso_time(version.created_ms),
+        etag=version.etag,
+        sha256=hex_of(version.checksums, "SHA256"),
+        blake3=hex_of(version.checksums, "BLAKE3"),
+        crc64nvme=hex_of(version.checksums, "CRC64NVME"),
+        revision=version.revision,
+    )
+
+
+def stored(written: Written) -> ObjectStored:
+    """What a PUT made."""
+    return ObjectStored(
+        bucket=written.bucket,
+        key=written.key,
+        size=written.size,
+        etag=written.etag,
+        sha256=hex_of(written.checksums, "SHA256"),
+        blake3=hex_of(written.checksums, "BLAKE3"),
+        created=iso_time(written.created_ms),
+        revision=written.revision,
+    )
+
+
+def entry(listed: ListedObject) -> ObjectEntry:
+    """An object in a listing."""
+    return ObjectEntry(
+        key=listed.key,
+        size=listed.size,
+        etag=listed.etag,
+        sha256=None if listed.sha256 is None else listed.sha256.hex(),
+        content_type=listed.content_type,
+        created=iso_time(listed.created_ms),
+        revision=listed.revision,
+    )
+
+
+def bucket_entry(bucket: Bucket) -> BucketEntry:
+    """A bucket without its usage."""
+    return BucketEntry(
+        bucket.name, iso_time(bucket.created_ms), bucket.owner, _copies(bucket.scheme), bucket.versioning
+    )
+
+
+def bucket_metadata(bucket: Bucket, usage: Usage) -> BucketMetadata:
+    """A bucket with its usage."""
+    return BucketMetadata(
+        name=bucket.name,
+        created=iso_time(bucket.created_ms),
+        owner=bucket.owner,
+        copies=_copies(bucket.scheme),
+        versioning=bucket.versioning,
+        objects=usage.objects,
+        bytes=usage.bytes,
+    )
+
+
+def _copies(scheme: Scheme) -> int | None:
+    match scheme:
+        case Copies(n):
+            return n
+        case Coded():
+            return None

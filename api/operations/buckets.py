@@ -1,0 +1,90 @@
+"""Buckets: make, find, list, remove."""
+
+from collections.abc import Callable
+
+from api.names import check_bucket
+from api.operations.calls import Call
+from cluster.errors import Refused
+from metaraft.client import MetaClient
+from metaraft.commands import BucketDone, BucketFound, BucketsFound, CreateBucket, DeleteBucket, GetBucket, ListBuckets
+from metaraft.model import Bucket, Scheme
+
+CACHE_S = 10.0
+"""A bucket's row may be this old where the commit checks it again (chosen)."""
+_CACHE_MAX = 1024
+
+
+class Buckets:
+    """Operations on buckets. Keeps rows for a short while for writers; reads always ask."""
+
+    def __init__(self, meta: MetaClient, scheme: Scheme, clock: Callable[[], float]) -> None:
+        self._meta = meta
+        self._scheme = scheme
+        self._clock = clock
+        self._cache: dict[str, tuple[float, Bucket]] = {}
+
+    async def create(self, name: str, call: Call, scheme: Scheme | None = None) -> Bucket:
+        """Make a bucket; `scheme` None: the cluster's. Raises Refused (InvalidBucketName, BucketAlreadyExists)."""
+        check_bucket(name)
+        command = CreateBucket(name=name, owner=call.principal.name, scheme=scheme or self._scheme)
+        done = await self._meta.commit(
+            command,
+            deadline=call.deadline,
+            key=call.commit_key("CreateBucket", name, "", command.scheme),
+            trace_id=call.trace_id,
+        )
+        assert isinstance(done, BucketDone)
+        return done.bucket
+
+    async def delete(self, name: str, call: Call) -> None:
+        """Remove an empty bucket. Raises Refused (NoSuchBucket, BucketNotEmpty)."""
+        _known_name(name)
+        self._cache.pop(name, None)
+        await self._meta.commit(
+            DeleteBucket(name=name),
+            deadline=call.deadline,
+            key=call.commit_key("DeleteBucket", name, "", None),
+            trace_id=call.trace_id,
+        )
+
+    async def find(self, name: str, call: Call) -> BucketFound:
+        """A bucket and its usage. Raises Refused (NoSuchBucket)."""
+        _known_name(name)
+        found = await self._meta.read(GetBucket(name=name), deadline=call.deadline, trace_id=call.trace_id)
+        assert isinstance(found, BucketFound)
+        return found
+
+    async def list(self, after: str, limit: int, call: Call) -> BucketsFound:
+        """Buckets behind `after` in order of their names, at most `limit`."""
+        found = await self._meta.read(
+            ListBuckets(after=after, limit=limit), deadline=call.deadline, trace_id=call.trace_id
+        )
+        assert isinstance(found, BucketsFound)
+        return found
+
+    async def for_writing(self, name: str, call: Call) -> Bucket:
+        """A bucket's row for a command that names its id, and so is refused if this row is out of date."""
+        kept = self._cache.get(name)
+        if kept is not None and kept[0] > self._clock():
+            return kept[1]
+        bucket = (await self.find(name, call)).bucket
+        self.keep(bucket)
+        return bucket
+
+    def keep(self, bucket: Bucket) -> None:
+        """Note a row that a read has just brought."""
+        if len(self._cache) >= _CACHE_MAX:
+            self._cache.clear()
+        self._cache[bucket.name] = (self._clock() + CACHE_S, bucket)
+
+    def forget(self, name: str) -> bool:
+        """Drop a row that turned out to be out of date; whether there was one."""
+        return self._cache.pop(name, None) is not None
+
+
+def _known_name(name: str) -> None:
+    """A name that no bucket can have is not looked up."""
+    try:
+        check_bucket(name)
+    except Refused:
+        raise Refused("NoSuchBucket", f"there is no bucket {name[:80]!r}") from None

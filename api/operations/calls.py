@@ -1,0 +1,35 @@
+"""Who calls, until when, and under which idempotency key: what each operation is given."""
+
+from dataclasses import dataclass
+
+import msgspec
+from blake3 import blake3
+
+from api.access.decisions import Principal
+
+_KEY_CONTEXT = "trilith 2026 idempotency key v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operation's circumstances. `deadline` is trio's clock; `idempotency` the client's own key, if it gave one.
+
+    `trace_id` goes with every message to the other processes.
+    """
+
+    principal: Principal
+    deadline: float
+    trace_id: str
+    idempotency: str | None = None
+
+    def commit_key(self, operation: str, bucket: str, key: str, content: object, attempt: int = 0) -> bytes | None:
+        """The command's key when the client gave one, else None (each request is then a new attempt).
+
+        It is scoped to the principal, the operation and its names; `content` is all else that makes the request
+        what it is, so that a key used again for something else does not return the wrong result. `attempt` counts
+        the commits that one request makes.
+        """
+        if self.idempotency is None:
+            return None
+        facts = (self.principal.name, operation, bucket, key, self.idempotency, content, attempt)
+        return blake3(msgspec.msgpack.encode(facts), derive_key_context=_KEY_CONTEXT).digest(16)

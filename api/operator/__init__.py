@@ -1,0 +1,1 @@
+"""What an operator sees: the cluster's status, and health for those who watch it."""
