@@ -1,0 +1,226 @@
+"""Raft as a step machine: messages, proposals and the time go in, what is to be synced, sent and applied comes out.
+
+    ready = core.step(inbox=..., proposals=..., reads=..., now=...)
+    await journal.sync()             # if ready.sync: entries, term and vote
+    send(ready.messages)             # never before the sync
+    apply(ready.committed)           # never before the sync
+
+Rules:
+* No I/O, no clock, no random source of its own: the same seed and the same steps give the same outcome.
+* All of a step is synced before the next begins (checked): whatever the leader counts for itself is on its disk, and
+  an answer never promises what a power cut could undo.
+* `next_wakeup` says when to step again if nothing arrives. Nothing is polled.
+* A `BrokenInvariant` from any call means that the process must end.
+
+The engine is PySyncObj behind `core_member`; this package's other modules know nothing of it. The shape of the loop is
+that of etcd's raft (`doc.go`).
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from cluster.errors import Corrupt
+from cluster.limits import Limits, Timings
+from metaraft.core_library import clock
+from metaraft.core_log import BrokenInvariant, Log
+from metaraft.core_member import CANDIDATE, FOLLOWER, LEADER, Member
+from metaraft.core_messages import Message, decode_message, encode_message
+from metaraft.core_reads import ReadRound, ReadRounds
+from metaraft.journal_records import Entry
+
+__all__ = [
+    "BrokenInvariant",
+    "Core",
+    "CoreStatus",
+    "Message",
+    "ReadRound",
+    "Ready",
+    "decode_message",
+    "encode_message",
+]
+
+type State = Literal["follower", "candidate", "leader"]
+
+_STATES: dict[int, State] = {FOLLOWER: "follower", CANDIDATE: "candidate", LEADER: "leader"}
+
+
+class CoreStatus(msgspec.Struct, frozen=True):
+    """How a member stands after a step.
+
+    `match` (at a leader) maps each other slot to the index its log is known to match up to. `safe_cut` (at a leader,
+    else 0) is an index that every member has acknowledged and that is committed: no member will ever ask for an entry
+    below it. `needs_snapshot`: slots whose next entry was cut from this leader's log; nothing is sent to them but
+    heartbeats.
+    """
+
+    state: State
+    term: int
+    leader: int | None
+    commit: int
+    last_index: int
+    match: dict[int, int]
+    safe_cut: int
+    needs_snapshot: tuple[int, ...]
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What a step asks for. First sync the journal (if `sync`), then send `messages` and apply `committed`.
+
+    `committed` goes on where the last Ready ended, each index once per process; data of a no-op is empty.
+    `proposed` has for each proposal its (index, term), or None: this member does not lead and nothing was added. An
+    entry (index, term) is committed if it comes in `committed`; another term at its index means that it never will be.
+    `read_round` is the round that the reads asked in this step belong to, None if none were or this is no leader. Each
+    round comes once later (or now): in `reads_confirmed` with the index that its reads must see applied, or in
+    `reads_lost` because leadership ended.
+    """
+
+    messages: list[tuple[int, Message]]
+    sync: bool
+    committed: list[Entry]
+    proposed: list[tuple[int, int] | None]
+    read_round: int | None
+    reads_confirmed: list[ReadRound]
+    reads_lost: tuple[int, ...]
+    status: CoreStatus
+
+
+class Core:
+    """One member of a fixed set of voting slots."""
+
+    def __init__(
+        self,
+        *,
+        slot: int,
+        slots: tuple[int, ...],
+        journal: Log,
+        applied: int,
+        now: float,
+        random: random.Random,
+        timings: Timings,
+        limits: Limits,
+    ) -> None:
+        """`applied` is the index that the state machine holds: the member starts with it as its commit index.
+
+        Raises ValueError for slots or timings that cannot work; Corrupt: JournalBehindState, StateBehindJournal.
+        """
+        reason = invalid_timings(timings)
+        if reason is not None:
+            raise ValueError(reason)
+        if slot not in slots or len(set(slots)) != len(slots):
+            raise ValueError(f"slot {slot} is not one of the distinct slots {slots}")
+        if applied > journal.last_index:
+            raise Corrupt(
+                "JournalBehindState",
+                f"the state machine has applied {applied}, but the journal ends at {journal.last_index}",
+            )
+        if applied < journal.first_index - 1:
+            raise Corrupt(
+                "StateBehindJournal",
+                f"the state machine has applied {applied}, but the journal begins at {journal.first_index}",
+            )
+        clock.now = now
+        self._member = Member(
+            slot=slot, slots=slots, log=journal, applied=applied, random=random, timings=timings, limits=limits
+        )
+        self._alone = len(slots) == 1
+        self._log = journal
+        self._reads = ReadRounds()
+        self._safe_cut = 0
+
+    def peer_connected(self, slot: int) -> None:
+        """Messages to the slot will be sent from now on, over a new connection. Step soon after."""
+        self._member.connected(slot, True)
+
+    def peer_disconnected(self, slot: int) -> None:
+        """Messages to the slot cannot be sent; those that were may be lost."""
+        self._member.connected(slot, False)
+
+    def next_wakeup(self, now: float) -> float:
+        """When to step at the latest, if nothing arrives before: `now` if at once, infinity if never."""
+        member = self._member
+        if member.commit > member.handed_out:
+            return now
+        if self._alone and member.state == LEADER:
+            return now if member.commit < self._log.last_index else math.inf
+        return max(now, member.next_timer())
+
+    def step(
+        self, *, inbox: Sequence[tuple[int, Message]], proposals: Sequence[bytes], reads: int, now: float
+    ) -> Ready:
+        """Take in (sender, message) pairs, timers, then proposals (not empty; one entry each) and reads."""
+        if self._log.dirty:
+            raise BrokenInvariant("a step began before all of the last one was synced")
+        clock.now = now
+        member = self._member
+        for slot, message in inbox:
+            member.receive(slot, message)
+        member.tick()
+        leads = member.state == LEADER
+        proposed = [member.propose(data) if leads else None for data in proposals]
+        lost = self._reads.lose() if member.leadership_lost else ()
+        member.leadership_lost = False
+        read_round = self._reads.ask() if leads and reads else None
+        confirmed: list[ReadRound] = []
+        if leads:
+            began = self._advance_reads(confirmed)
+            member.send_appends(to_all=began)
+            if self._alone:
+                self._advance_reads(confirmed)
+        messages, member.outbox.messages = member.outbox.messages, []
+        committed, member.committed = member.committed, []
+        return Ready(
+            messages=messages,
+            sync=self._log.dirty,
+            committed=committed,
+            proposed=proposed,
+            read_round=read_round,
+            reads_confirmed=confirmed,
+            reads_lost=lost,
+            status=self._status(),
+        )
+
+    def _advance_reads(self, confirmed: list[ReadRound]) -> bool:
+        """Confirm the open round if a majority has answered it; begin the next if there is one. True: it began."""
+        reads, member = self._reads, self._member
+        if reads.open and member.confirmed_since(reads.after):
+            confirmed.append(reads.confirm())
+        if reads.waiting and not reads.open and member.may_read:
+            reads.begin(member.commit, member.sequence)
+            return True
+        return False
+
+    def _status(self) -> CoreStatus:
+        member, log = self._member, self._log
+        leads = member.state == LEADER
+        match: dict[int, int] = {}
+        needs_snapshot: tuple[int, ...] = ()
+        if leads:
+            match = {peer.slot: peer.match for peer in member.peers.values()}
+            needs_snapshot = tuple(peer.slot for peer in member.peers.values() if peer.needs_snapshot(log))
+            self._safe_cut = max(self._safe_cut, min(member.commit, *match.values(), log.last_index))
+        return CoreStatus(
+            state=_STATES[member.state],
+            term=member.term,
+            leader=member.leader,
+            commit=member.commit,
+            last_index=log.last_index,
+            match=match,
+            safe_cut=self._safe_cut if leads else 0,
+            needs_snapshot=needs_snapshot,
+        )
+
+
+def invalid_timings(timings: Timings) -> str | None:
+    """Why no cluster can run with these timings, or None."""
+    if not 0 < 3 * timings.heartbeat_s < timings.election_timeout_min_s < timings.election_timeout_max_s:
+        return (
+            f"heartbeat_s {timings.heartbeat_s}, election_timeout_min_s {timings.election_timeout_min_s} and "
+            f"election_timeout_max_s {timings.election_timeout_max_s} must rise, the second above 3 heartbeats"
+        )
+    if timings.leader_fallback_s <= timings.heartbeat_s:
+        return f"leader_fallback_s {timings.leader_fallback_s} must be above heartbeat_s {timings.heartbeat_s}"
+    return None

@@ -1,0 +1,129 @@
+"""What Raft members say to each other: a closed, tagged union in msgpack.
+
+Rules:
+* Every message carries its sender's term. An append and each request of a vote round carry a number that their sender
+  never uses twice in a term; an answer repeats term and number, and one that fits nothing still open is dropped.
+* An accepted append's answer names the index up to which the follower's log was compared with the leader's and synced.
+* Decoding is bounded before it begins (`decode_message`), and makes nothing but the structs on this page.
+
+Source: Ongaro and Ousterhout, 'In Search of an Understandable Consensus Algorithm' (2014), figure 2; pre-vote is 9.6 of
+Ongaro's dissertation; the conflict hint is that of etcd's raft (`findConflictByTerm`).
+"""
+
+import msgspec
+
+from cluster.errors import Refused
+
+
+class PreVote(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Would you vote for me? Asked before a term is raised; `term` is the sender's present one."""
+
+    term: int
+    round: int
+    last_index: int
+    last_term: int
+
+
+class PreVoteAnswer(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Answer to `PreVote`. `asked_term` is the asker's, `term` the answering member's."""
+
+    term: int
+    asked_term: int
+    round: int
+    granted: bool
+
+
+class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Vote for me in `term`. May be repeated within the term."""
+
+    term: int
+    last_index: int
+    last_term: int
+
+
+class VoteAnswer(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Answer to `RequestVote`: the answering member's term, and whether its vote in that term is the asker's."""
+
+    term: int
+    granted: bool
+
+
+class Append(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Entries that follow (`prev_index`, `prev_term`), each as (term, data); without any it is a heartbeat."""
+
+    term: int
+    sequence: int
+    commit: int
+    prev_index: int
+    prev_term: int
+    entries: tuple[tuple[int, bytes], ...] = ()
+
+
+class AppendAnswer(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Answer to `Append`.
+
+    Accepted: `index` is verified to match. Not accepted: the follower's log cannot match above `index`, where it has
+    the term `hint_term`. With a `term` above the append's it only says that there is a newer term.
+    """
+
+    term: int
+    sequence: int
+    accepted: bool
+    index: int
+    hint_term: int = 0
+
+
+type Message = PreVote | PreVoteAnswer | RequestVote | VoteAnswer | Append | AppendAnswer
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_NUMBERS_MAX = 1 << 63
+
+
+def encode_message(message: Message) -> bytes:
+    """The message in msgpack."""
+    return _encoder.encode(message)
+
+
+def decode_message(body: bytes | memoryview, bytes_max: int) -> Message:
+    """The message in a frame's body. Raises Refused: MessageTooLarge, BadMessage."""
+    if len(body) > bytes_max:
+        raise Refused("MessageTooLarge", f"a Raft message has {len(body)} bytes; at most {bytes_max} are allowed")
+    try:
+        message = _decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Refused("BadMessage", f"a Raft message cannot be read: {error}") from error
+    reason = invalid(message)
+    if reason is not None:
+        raise Refused("BadMessage", f"a Raft message cannot be: {reason}")
+    return message
+
+
+def invalid(message: Message) -> str | None:
+    """Why no member can have sent this, or None. (Numbers are 63 bits and not negative; terms never fall.)"""
+    numbers: tuple[int, ...] = ()
+    match message:
+        case Append(term, sequence, commit, prev_index, prev_term, entries):
+            numbers = (term, sequence, commit, prev_index, prev_term)
+            before = prev_term
+            for entry_term, _ in entries:
+                if entry_term < before:
+                    return f"its entries' terms fall from {before} to {entry_term}"
+                before = entry_term
+            if before > term:
+                return f"it holds an entry of term {before}, above its own, {term}"
+            if prev_index < 1:
+                return f"entries follow index {prev_index}; the first index is 1"
+        case AppendAnswer(term, sequence, _, index, hint_term):
+            numbers = (term, sequence, index, hint_term)
+        case PreVote(term, number, last_index, last_term):
+            numbers = (term, number, last_index, last_term)
+        case PreVoteAnswer(term, asked_term, number, _):
+            numbers = (term, asked_term, number)
+        case RequestVote(term, last_index, last_term):
+            numbers = (term, last_index, last_term)
+        case VoteAnswer(term, _):
+            numbers = (term,)
+    if min(numbers) < 0 or max(numbers) >= _NUMBERS_MAX:
+        return f"a number is out of range: {min(numbers)} to {max(numbers)}"
+    return None
