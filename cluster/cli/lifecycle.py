@@ -194,7 +194,7 @@ def _missing(folder: Path, operator: str) -> str | None:
         return f"{', '.join(down)} not up"
     if facts["leader"] is None:
         return "no leader yet"
-    return None
+    return None if facts["ready"] else "disks and the default bucket are not registered yet"
 
 
 def _status(folder: Path, operator: str) -> dict[str, Any]:
