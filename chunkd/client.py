@@ -7,7 +7,7 @@ content, so every call may be repeated: an outcome that is not known is reported
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Buffer, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import msgspec
@@ -22,6 +22,8 @@ from cluster.errors import Corrupt, OutcomeUnknown, Unavailable
 from cluster.identity import NodeIdentity
 from cluster.limits import BLOCK_BYTES, KIB, MIB
 from cluster.rpc import Channel, TransferPool, TransferStream
+
+__all__ = ["ChunkClient", "ChunkStat", "Fetched", "HashLists", "NodeStatus", "Pieces", "Verdict", "repeatable"]
 
 HASH_LISTS_BYTES_MAX = 16 * MIB
 """Verified hash lists kept: those of 32 GiB of full chunks."""
@@ -187,7 +189,8 @@ class ChunkClient:
         with trio.move_on_at(deadline), repeatable():
             async with self._pool.open() as stream:
                 await self._request(stream, Method.PUT, ask, deadline, trace_id, space)
-                if (await self._response(stream, wire.PutGo)).needed:
+                eager = len(view) <= wire.EAGER_BYTES_MAX
+                if eager or (await self._response(stream, wire.PutGo)).needed:
                     await stream.send_raw(view)
                     await stream.receive_response()
             self._hash_lists.add(chunk_id, len(view), hashes)
@@ -196,14 +199,23 @@ class ChunkClient:
 
     @asynccontextmanager
     async def get(
-        self, chunk_id: bytes, offset: int, length: int, *, deadline: float, trace_id: str = "", space: int = 1
+        self,
+        chunk_id: bytes,
+        offset: int,
+        length: int,
+        *,
+        deadline: float,
+        trace_id: str = "",
+        space: int = 1,
+        buffer: memoryview | None = None,
     ) -> AsyncGenerator[Pieces]:
         """Read a range: an async iterator of verified memoryviews (see Pieces: each valid until the next).
 
+        With a `buffer` of at least one block, the pieces lie in it, and so the last one stays valid when this is left.
         Raises Refused (NoSuchChunk, BadRange), Corrupt (BadHeader, ChunkCorrupt, ChunkShort, ReadFailed), Unavailable.
         May be left at any point.
         """
-        async with self._open(chunk_id, offset, length, deadline, trace_id, space) as fetched:
+        async with self._open(chunk_id, offset, length, deadline, trace_id, space, buffer) as fetched:
             yield fetched.pieces
 
     @asynccontextmanager
@@ -216,7 +228,14 @@ class ChunkClient:
 
     @asynccontextmanager
     async def _open(
-        self, chunk_id: bytes, offset: int, length: int | None, deadline: float, trace_id: str, space: int
+        self,
+        chunk_id: bytes,
+        offset: int,
+        length: int | None,
+        deadline: float,
+        trace_id: str,
+        space: int,
+        own: memoryview | None = None,
     ) -> AsyncGenerator[Fetched]:
         known = self._hash_lists.get(chunk_id)
         ask = wire.GetAsk(chunk_id, offset, length, known is None)
@@ -237,7 +256,7 @@ class ChunkClient:
                     "BadHeader", f"{self.name} has chunk {chunk_id.hex()} with {go.length} bytes, not {whole}"
                 )
             start, end = cover(offset, until - offset, whole)
-            with self._buffer(end - start) as buffer:
+            with self._buffer(end - start) if own is None else nullcontext(_whole_blocks(own)) as buffer:
                 pieces = Pieces(stream, chunk_id, hashes, buffer, (offset, until), end)
                 try:
                     yield Fetched(whole, hashes, pieces)
@@ -369,6 +388,11 @@ class ChunkClient:
         finally:
             if len(self._buffers) < self._buffers_max:
                 self._buffers.append(buffer)
+
+
+def _whole_blocks(buffer: memoryview) -> memoryview:
+    assert len(buffer) >= BLOCK_BYTES, "a buffer for pieces holds at least one block"
+    return buffer[: len(buffer) // BLOCK_BYTES * BLOCK_BYTES]
 
 
 @contextmanager

@@ -147,3 +147,8 @@ def read_all(files: Files, fd: int, view: memoryview, offset: int) -> int:
             break
         done += got
     return done
+
+
+def read_cached(files: Files, fd: int, view: memoryview, offset: int) -> int:
+    """As `read_all`, in one call and from the page cache only. Raises BlockingIOError."""
+    return files.read_nowait(fd, view, offset)

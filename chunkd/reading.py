@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from chunkd.blocks import DATA_OFFSET, decode_header, first_wrong, invalid
-from chunkd.files import Files, read_all
+from chunkd.files import Files, read_all, read_cached
 from cluster.errors import Corrupt
 from cluster.limits import BLOCK_BYTES, MIB
 
@@ -19,13 +19,18 @@ PIECE_BYTES = MIB
 class OpenChunk:
     """An open chunk file with a header that belongs to its name. Close it."""
 
-    def __init__(self, files: Files, fd: int, name: bytes) -> None:
-        """Takes over the descriptor only when it returns. Raises Corrupt (BadHeader, ReadFailed)."""
+    def __init__(self, files: Files, fd: int, name: bytes, *, wait: bool = True) -> None:
+        """Takes over the descriptor only when it returns. Raises Corrupt (BadHeader, ReadFailed).
+
+        Not `wait`: BlockingIOError if the header is not in the page cache.
+        """
         self._files = files
         self._fd = fd
         header = bytearray(DATA_OFFSET)
         try:
-            size = read_all(files, fd, memoryview(header), 0)
+            size = (read_all if wait else read_cached)(files, fd, memoryview(header), 0)
+        except BlockingIOError:
+            raise
         except OSError as error:
             raise _read_failed(name, 0, error) from error
         self.length, self.hashes = decode_header(bytes(header[:size]))

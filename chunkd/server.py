@@ -96,6 +96,9 @@ class ChunkServer:
         ask = _decode(request, wire.PutAsk)
         name = _name(request, ask.chunk_id)
         with self._transfer():
+            if ask.length <= wire.EAGER_BYTES_MAX:
+                await self._put_small(stream, name, ask)
+                return
             upload = await self._write(self._store.begin, name, ask.length, ask.hashes, ask.seen)
             if upload is None:
                 await stream.send_response(_encode(wire.PutGo(needed=False)))
@@ -106,6 +109,13 @@ class ChunkServer:
             finally:
                 await self._discard(upload)
             await stream.send_response(b"")
+
+    async def _put_small(self, stream: TransferStream, name: Name, ask: wire.PutAsk) -> None:
+        with self._buffer() as buffer:
+            piece = buffer[: ask.length]
+            await stream.receive_raw_into(piece)
+            await self._write(self._store.put, name, piece, ask.hashes, ask.seen)
+        await stream.send_response(b"")
 
     async def _receive(self, stream: TransferStream, upload: Upload, seen: int) -> None:
         """Receive one piece while the one before is hashed and written; the last one's thread also finishes."""
@@ -151,7 +161,9 @@ class ChunkServer:
         ask = _decode(request, wire.GetAsk)
         name = _name(request, ask.chunk_id)
         with self._transfer():
-            chunk = await self._read(self._store.open_chunk, name)
+            chunk = self._store.open_nowait(name)
+            if chunk is None:
+                chunk = await self._read(self._store.open_chunk, name)
             try:
                 length = chunk.length - ask.offset if ask.length is None else ask.length
                 if length < 1 or ask.offset + length > chunk.length:

@@ -15,6 +15,7 @@ import itertools
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,9 @@ from chunkd.upload import Upload
 from chunkd.wire import DiskState, Verdict
 from cluster.errors import Corrupt, Refused, Unavailable
 from cluster.limits import Limits, Timings
+
+OPENED_MAX = 4096
+"""Names of chunks opened lately."""
 
 
 class Store:
@@ -65,6 +69,7 @@ class Store:
         self._guard = threading.Lock()  # for what follows
         self._unsynced: set[Name] = set()  # renamed, folder not synced yet
         self._coming_bytes = 0
+        self._opened: OrderedDict[Name, None] = OrderedDict()
         folder.check(directory, cluster_id, disk_id)
         lock = self._files.lock(directory)
         if lock is None:
@@ -115,6 +120,16 @@ class Store:
         except BaseException:
             self._release(length)
             raise
+
+    def put(self, name: Name, data: memoryview, hashes: bytes, seen: int) -> None:
+        """All of a put whose bytes are in memory. Raises as `begin`, `Upload.write` and `finish`."""
+        upload = self.begin(name, len(data), hashes, seen)
+        if upload is not None:
+            try:
+                upload.write(data)
+                self.finish(upload, seen)
+            finally:
+                self.discard(upload)
 
     def finish(self, upload: Upload, seen: int) -> None:
         """Make a wholly written upload durable under its name and acknowledge it for `seen`. Raises Unavailable.
@@ -234,11 +249,38 @@ class Store:
             except OSError as error:
                 raise Corrupt("ReadFailed", f"chunk {name[1].hex()} cannot be opened: {error.strerror}") from error
             try:
-                return OpenChunk(self._files, fd, name[1])
+                chunk = OpenChunk(self._files, fd, name[1])
             except BaseException:
                 self._files.close(fd)
                 raise
+            self._note_opened(name)
+            return chunk
         raise Refused("NoSuchChunk", f"chunk {name[1].hex()} of space {name[0]} is not on this disk")
+
+    def open_nowait(self, name: Name) -> OpenChunk | None:
+        """As `open_chunk`, without waiting for the disk, for a chunk that was opened lately; None: use a thread.
+
+        Its directory entry is then in the kernel's cache, where the lookup costs less than the way to a thread.
+        """
+        with self._guard:
+            if name not in self._opened:
+                return None
+        try:
+            fd = self._files.open(self._layout.chunk(name))
+        except OSError:
+            return None
+        try:
+            return OpenChunk(self._files, fd, name[1], wait=False)
+        except (BlockingIOError, Corrupt):
+            self._files.close(fd)
+            return None
+
+    def _note_opened(self, name: Name) -> None:
+        with self._guard:
+            self._opened[name] = None
+            self._opened.move_to_end(name)
+            if len(self._opened) > OPENED_MAX:
+                self._opened.popitem(last=False)
 
     def have(self, names: Sequence[Name]) -> list[bool]:
         """Which names are there, durably. The bytes are not looked at."""

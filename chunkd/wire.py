@@ -3,7 +3,8 @@
 PUT and GET are transfers, on a connection of their own:
 
 * PUT: `PutAsk`, answered by `PutGo`. If it says `needed`, `length` raw bytes follow, and an empty response when the
-  chunk is durable. If not, the daemon had a good copy, and it is durable already.
+  chunk is durable. If not, the daemon had a good copy, and it is durable already. The bytes of a chunk of up to
+  `EAGER_BYTES_MAX` follow their `PutAsk` at once, and there is one, empty, response.
 * GET: `GetAsk`, answered by `GetGo`, then the raw bytes of the whole blocks that cover the range.
 
 The rest are small calls. The frame carries the space. Every field is checked where it arrives.
@@ -13,6 +14,11 @@ from enum import IntEnum
 from typing import Annotated, Literal
 
 import msgspec
+
+from cluster.limits import KIB
+
+EAGER_BYTES_MAX = 256 * KIB
+"""Chunks up to this are sent without asking first: the round trip costs more than the bytes."""
 
 IDS_MAX = 10_000
 """Ids in one call: 320 KiB."""
