@@ -27,18 +27,28 @@ _SPARE_BYTES_MAX = 64 * MIB
 
 
 class Buffer:
-    """Lent memory: `view` until the last of its users has released it.
+    """A loan of memory: `view` until the last of its users has released it.
 
-    The one who acquired it is its first user; `keep` adds one.
+    The one who acquired it is its first user; `keep` adds one. Memory is mapped when `view` is first asked for, so a
+    loan may also stand for bytes that lie elsewhere.
     """
 
-    __slots__ = ("_budget", "_memory", "_users", "view")
+    __slots__ = ("_budget", "_memory", "_users", "_view", "size")
 
-    def __init__(self, budget: "Budget", memory: mmap.mmap) -> None:
+    def __init__(self, budget: "Budget", size: int) -> None:
+        self.size = size
         self._budget = budget
-        self._memory = memory
         self._users = 1
-        self.view = memoryview(memory)
+        self._memory: mmap.mmap | None = None
+        self._view: memoryview | None = None
+
+    @property
+    def view(self) -> memoryview:
+        """The memory; its contents are anything at first."""
+        if self._view is None:
+            self._memory = self._budget._map(self.size)
+            self._view = memoryview(self._memory)
+        return self._view
 
     def keep(self) -> "Buffer":
         """Count one more user."""
@@ -51,7 +61,8 @@ class Buffer:
         assert self._users > 0, "a buffer is released more often than it was kept"
         self._users -= 1
         if not self._users:
-            self._budget._returned(self._memory)
+            memory, self._memory, self._view = self._memory, None, None
+            self._budget._returned(self.size, memory)
 
 
 class _Kind:
@@ -94,7 +105,7 @@ class Budget:
         self._reclaim.append(reclaim)
 
     async def acquire(self, size: int) -> Buffer:
-        """A buffer of SMALL_BYTES or CHUNK_BYTES, the caller its one user. Its contents are anything.
+        """A buffer of SMALL_BYTES or CHUNK_BYTES, the caller its one user.
 
         Raises Unavailable (SlowDown) if there was none for the waiting time.
         """
@@ -105,22 +116,22 @@ class Budget:
         kind.waiting[task] = None
         for reclaim in self._reclaim if kind is self._large else ():
             reclaim()
-        memory: mmap.mmap | None = None
 
         def abort(_raise: object) -> trio.lowlevel.Abort:
             del kind.waiting[task]
             return trio.lowlevel.Abort.SUCCEEDED
 
+        lent: Buffer | None = None
         with trio.move_on_after(self._wait_s):
-            memory = await trio.lowlevel.wait_task_rescheduled(abort)
-        if memory is None:
+            lent = await trio.lowlevel.wait_task_rescheduled(abort)
+        if lent is None:
             raise Unavailable(
                 "SlowDown",
                 f"all {self._total} bytes of transfer memory were in use for {self._wait_s:g} s",
                 retry_after_s=1.0,
                 limit={"transfer_memory_bytes_max": self._total},
             )
-        return Buffer(self, memory)
+        return lent
 
     def maybe_acquire_nowait(self, size: int) -> Buffer | None:
         """A buffer if there is one at once and nobody waits."""
@@ -131,27 +142,25 @@ class Budget:
         return kind.lent + kind.size <= kind.bytes_max and self.lent_bytes + kind.size <= self._total
 
     def _lend(self, kind: _Kind) -> Buffer:
-        return Buffer(self, self._take(kind))
-
-    def _take(self, kind: _Kind) -> mmap.mmap:
-        """Memory that counts as lent: a spare one, or a new one for which spare ones of the other size make room."""
         kind.lent += kind.size
-        if kind.spare:
-            return kind.spare.pop()
-        for other in self._kinds.values():
-            while other.spare and self.lent_bytes + self._spare_bytes() > self._total:
-                other.spare.pop()
-        return mmap.mmap(-1, kind.size)
+        for each in self._kinds.values():
+            while each.spare and self.lent_bytes + self._spare_bytes() - kind.size * bool(kind.spare) > self._total:
+                each.spare.pop()
+        return Buffer(self, kind.size)
+
+    def _map(self, size: int) -> mmap.mmap:
+        spare = self._kinds[size].spare
+        return spare.pop() if spare else mmap.mmap(-1, size)
 
     def _spare_bytes(self) -> int:
         return sum(len(kind.spare) * kind.size for kind in self._kinds.values())
 
-    def _returned(self, memory: mmap.mmap) -> None:
-        kind = self._kinds[len(memory)]
-        kind.lent -= kind.size
-        if self._spare_bytes() + kind.size <= _SPARE_BYTES_MAX:
+    def _returned(self, size: int, memory: mmap.mmap | None) -> None:
+        kind = self._kinds[size]
+        kind.lent -= size
+        if memory is not None and self._spare_bytes() + size <= _SPARE_BYTES_MAX:
             kind.spare.append(memory)
         for waiting in (self._large, self._small):  # whole chunks first: who holds one can finish
             while waiting.waiting and self._has_room(waiting):
                 task, _ = waiting.waiting.popitem(last=False)
-                trio.lowlevel.reschedule(task, outcome.Value(self._take(waiting)))
+                trio.lowlevel.reschedule(task, outcome.Value(self._lend(waiting)))

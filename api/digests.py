@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Buffer
 from dataclasses import dataclass
 
-from awscrt import checksums
+from awscrt.checksums import crc64nvme
 from blake3 import blake3
 
 from cluster.errors import Refused
@@ -71,7 +71,7 @@ class Digester:
         self._md5.update(piece)
         self._sha256.update(piece)
         self._blake3.update(piece)
-        self._crc64nvme = checksums.crc64nvme(piece, self._crc64nvme)
+        self._crc64nvme = crc64nvme(piece, self._crc64nvme)
 
     def digests(self) -> ContentDigests:
         """The digests of all bytes so far."""

@@ -49,9 +49,17 @@ class Node(Protocol):
         """Store a chunk; returns when it is durable."""
 
     def get(
-        self, chunk_id: bytes, offset: int, length: int, *, deadline: float, trace_id: str = "", space: int = ...
+        self,
+        chunk_id: bytes,
+        offset: int,
+        length: int,
+        *,
+        deadline: float,
+        trace_id: str = "",
+        space: int = ...,
+        buffer: memoryview | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[memoryview]]:
-        """Verified bytes of a range, in order."""
+        """Verified bytes of a range, in order, in pieces that lie in `buffer`."""
 
     async def renew(
         self, ids: Sequence[bytes], seen: int, *, deadline: float, trace_id: str = "", space: int = ...

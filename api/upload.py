@@ -109,7 +109,7 @@ class Upload:
     def maybe_cut_nowait(self) -> bool:
         """Give up a whole buffer that has been held for long: its bytes become a shorter chunk."""
         buffer = self._buffer
-        if buffer is None or len(buffer.view) < CHUNK_BYTES or trio.current_time() < self._held_since + _HELD_S:
+        if buffer is None or buffer.size < CHUNK_BYTES or trio.current_time() < self._held_since + _HELD_S:
             return False
         self._cut_nowait()
         return True
@@ -157,9 +157,9 @@ class Upload:
             buffer = self._buffer
             if buffer is None:
                 buffer = await self._begin()
-            elif self._filled == len(buffer.view):
+            elif self._filled == buffer.size:
                 buffer = await self._grow(buffer)
-            part = data[: len(buffer.view) - self._filled]
+            part = data[: buffer.size - self._filled]
             data = data[len(part) :]
             buffer.view[self._filled : self._filled + len(part)] = part
             self._filled += len(part)
