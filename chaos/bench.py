@@ -18,7 +18,7 @@ from chaos.local import LocalCluster
 from chaos.machine import MIB, Machine, measure
 from cluster.cli.access import Access
 from cluster.config import Config
-from cluster.identity import NodeIdentity
+from cluster.identity import load_identity
 from metaraft.client import MetaClient
 from metaraft.commands import Touch
 
@@ -133,7 +133,7 @@ def getter(
 
 async def commits(config: Config, seconds: float) -> Figure:
     """Commands of 200 bytes straight into the metadata, 64 at a time from one client."""
-    client = MetaClient(config, NodeIdentity.for_node(config, "bench"))
+    client = MetaClient(config, load_identity(config, config.api[0].name))
     async with trio.open_nursery() as nursery:
         await nursery.start(client.run)
 

@@ -67,8 +67,9 @@ def create(directory: Path, shape: Shape) -> Config:
     draft.write_text(dump(config))
     _make_keys(directory, config, shape)
     try:
-        for node in (*config.member, *config.chunkd):
-            _prepare(draft, node.name, role_of(node))
+        for node in config.nodes:
+            if not isinstance(node, ApiConfig):
+                _prepare(draft, node.name, role_of(node))
     except BaseException:
         for name in _node_folders(shape):
             shutil.rmtree(config.path(name), ignore_errors=True)

@@ -339,5 +339,5 @@ def cert(name: str, directory: str | None) -> None:
     folder = config.path(config.identity.tls)
     if not (folder / "ca.pem").exists():
         identity.make_ca(folder, config.cluster_id)
-    made = identity.make_node_certificate(folder, name)
-    click.echo(f"made {made}")
+    identity.make_node_certificate(folder, name)
+    click.echo(f"made {folder / name}.pem and {folder / name}.key; ca.pem goes with them, ca.key stays here")
