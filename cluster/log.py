@@ -4,11 +4,11 @@ JSON escapes control characters, so no value can begin a line of its own. What g
 never do: a value under a name that sounds like one is replaced, as a second fence behind the callers' care.
 """
 
+import json
 import sys
 from collections.abc import MutableMapping
 from typing import Any, cast
 
-import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
@@ -29,7 +29,7 @@ def configure(role: str, node: str) -> None:
             structlog.processors.JSONRenderer(serializer=_dump),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(20),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_to_stderr,
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
@@ -52,4 +52,14 @@ def _fence(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
 
 
 def _dump(event: Any, **_ignored: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    try:
+        return json.dumps(event, default=str, skipkeys=True, allow_nan=False)
+    except ValueError:  # not a number, or a circle: a line that says so is better than none
+        return json.dumps({str(name): repr(value) for name, value in event.items()})
+
+
+def _to_stderr(*_ignored: Any) -> structlog.PrintLogger:
+    return structlog.PrintLogger(sys.stderr)
+
+
+structlog.configure(logger_factory=_to_stderr)  # standard output belongs to commands, also before `configure`

@@ -2,8 +2,8 @@
 
 One listener serves small multiplexed calls and bulk transfers; a connection's hello says which. Rules: what a
 connection may have under way is bounded; a request over the bound is answered at once by an error; a peer that does
-not read its answers is not read from, and in the end closed; a malformed byte closes the connection and nothing else;
-a handler's failure is its caller's error, and a line in the log.
+not read its answers is not read from, and in the end closed (see Outbox); a malformed byte closes its connection and
+nothing else; a handler's failure is its caller's error, and a line in the log.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -274,15 +274,12 @@ class _ServerLine:
             raise failure
 
     def answer(self, kind: Kind, request_id: int, body: bytes) -> None:
-        """Queue an answer. A peer that lets its answers pile up over the bound is closed."""
+        """Queue an answer; one that is too long, or finds no room in the queue, becomes an error in its place."""
         outbox = self._outbox
-        if len(body) > self._host.limits.frame_bytes_max:
-            kind, body = Kind.ERROR, encode_error(_answer_too_large(len(body), self._host.limits))
-        frame = encode(kind, 0, request_id, body)
-        if outbox.full(len(frame)):
-            outbox.fail(trio.BrokenResourceError(f"{self._peer.name} does not read its answers"))
-            return
-        outbox.put(frame)
+        failure = _unsendable(len(body), self._host.limits, full=outbox.full(HEADER_BYTES + len(body)))
+        if failure is not None:
+            kind, body = Kind.ERROR, encode_error(failure)
+        outbox.put(encode(kind, 0, request_id, body))
         if not self._reading:
             outbox.wake()
 
@@ -295,17 +292,25 @@ class _ServerLine:
     async def _read(self, nursery: trio.Nursery) -> None:
         parser = FrameParser(self._host.limits.frame_bytes_max)
         outbox, link = self._outbox, self._link
+        half = outbox.bytes_max // 2
         try:
             while data := memoryview(await link.receive()):
                 now = trio.current_time()
                 self._reading = True
                 for frame in parser.feed(data):
                     self._receive(frame, now, nursery)
+                    if outbox.bytes > half:  # answers in the middle of what was read: let the peer take some
+                        await self._pause(half)
                 self._reading = False
                 outbox.flush()
-                await outbox.wait_room(outbox.bytes_max // 2)
         except trio.BrokenResourceError as error:
             raise outbox.broken or error from None
+
+    async def _pause(self, size: int) -> None:
+        self._reading = False
+        self._outbox.flush()
+        await self._outbox.wait_room(size)
+        self._reading = True
 
     def _receive(self, frame: Frame, now: float, nursery: trio.Nursery) -> None:
         kind, method, request_id = frame.kind, frame.method, frame.request_id
@@ -386,13 +391,23 @@ def _no_such_method(service: Service, method: int) -> Refused:
     return Refused("NoSuchMethod", f"{service.name} has no method {method} of this kind")
 
 
-def _answer_too_large(size: int, limits: Limits) -> OutcomeUnknown:
-    _log.error("answer_too_large", size=size, limit=limits.frame_bytes_max)
-    return OutcomeUnknown(
-        "AnswerTooLarge",
-        f"the answer has {size} bytes, more than frame_bytes_max",
-        limit={"frame_bytes_max": limits.frame_bytes_max},
-    )
+def _unsendable(size: int, limits: Limits, *, full: bool) -> OutcomeUnknown | None:
+    """Why an answer cannot go out; what it tells has happened all the same."""
+    if size > limits.frame_bytes_max:
+        _log.error("answer_too_large", size=size, limit=limits.frame_bytes_max)
+        return OutcomeUnknown(
+            "AnswerTooLarge",
+            f"the answer has {size} bytes, more than frame_bytes_max",
+            limit={"frame_bytes_max": limits.frame_bytes_max},
+        )
+    if full:
+        return OutcomeUnknown(
+            "AnswerDropped",
+            "there was no room for the answer: earlier ones wait for their reader",
+            retry_after_s=1.0,
+            limit={"rpc_send_queue_bytes_max": limits.rpc_send_queue_bytes_max},
+        )
+    return None
 
 
 def _internal(service: Service, request: Request, error: Exception) -> OutcomeUnknown:

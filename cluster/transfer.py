@@ -43,7 +43,7 @@ class TransferStream:
     """One end of a transfer connection. One task at a time may send, and one may receive.
 
     All methods raise OutcomeUnknown (ConnectionLost, TransferStalled, DeadlineExceeded) when the connection failed
-    them, and Unavailable (NotConnected) if no byte of the request had left; the connection is closed afterwards.
+    them, and Unavailable (NotConnected, ...) if no byte of the request had left; the connection is closed afterwards.
     """
 
     def __init__(self, link: Link, peer: str, limits: Limits, timings: Timings) -> None:
@@ -256,9 +256,10 @@ class TransferStream:
 
     def _stalled(self) -> TrilithError:
         self._link.close()
+        error = OutcomeUnknown if self._requested else Unavailable
         if trio.current_time() >= self.deadline:
-            return OutcomeUnknown("DeadlineExceeded", f"the transfer with {self.peer} did not end before its deadline")
-        return OutcomeUnknown("TransferStalled", f"the transfer with {self.peer} made no progress for {self._idle_s} s")
+            return error("DeadlineExceeded", f"the transfer with {self.peer} did not end before its deadline")
+        return error("TransferStalled", f"the transfer with {self.peer} made no progress for {self._idle_s} s")
 
     def _broken(self, error: Exception) -> TrilithError:
         self._link.close()
