@@ -2,9 +2,9 @@
 
 Rules: holders are tried in the order of expected speed; one that is missing, corrupt, unreachable, or sends nothing
 for `timings.slow_copy_s`, is passed over, and the next one goes on at the exact offset. A copy that failed at one
-offset may serve another, so two copies with different bad blocks still make a whole. When all have failed at an offset the
-holders are read again, once; then slow ones are waited for; then it is an error: Corrupt (NoGoodCopy) if every copy was
-bad or missing, Unavailable (NoCopyReached) if one of them might be good.
+offset may serve another, so two copies with different bad blocks still make a whole. When all have failed at an
+offset the holders are read again, once; then slow ones are waited for; then it is an error: Corrupt (NoGoodCopy) if
+every copy was bad or missing, Unavailable (NoCopyReached) if one of them might be good.
 """
 
 from collections.abc import Awaitable, Callable

@@ -74,6 +74,7 @@ class Nodes:
         self._status: dict[bytes, NodeStatus] = {}
         self._introduced: dict[bytes, bytes] = {}
         self._registered: set[bytes] = set()
+        self._all_registered = trio.Event()
 
     @classmethod
     def of(cls, config: Config, me: NodeIdentity, meta: Metadata) -> Self:
@@ -87,6 +88,10 @@ class Nodes:
                 nursery.start_soon(node.run)
                 nursery.start_soon(self._look_after, node)
             task_status.started()
+
+    async def wait_registered(self) -> None:
+        """Wait until the metadata knows every disk of the configuration."""
+        await self._all_registered.wait()
 
     def up(self) -> list[Node]:
         """The nodes whose connection stands."""
@@ -178,6 +183,8 @@ class Nodes:
             await self.space.read(since=trio.current_time())
             _log.info("disk_registered", node=node.name, disk=node.disk_id.hex(), zone=node.zone)
         self._registered.add(node.disk_id)
+        if len(self._registered) == len(self._nodes):
+            self._all_registered.set()
 
     async def _look(self, node: Node) -> None:
         deadline = trio.current_time() + self._timings.metadata_deadline_s
