@@ -84,7 +84,7 @@ class Journal:
             segment, data = begin_segment(
                 disk, directory, owner, sequence=1, first_index=1, previous_end=0, head=_first_records
             )
-            fd, _, _ = write_segment(disk, segment.path, iter((data,)), ALLOCATE_BYTES)
+            fd, _, _ = write_segment(disk, segment.path, iter((data,)), 0)
             disk.close(fd)
             disk.sync_directory(directory.parent)
         finally:
@@ -226,6 +226,7 @@ class Journal:
         assert len(data) <= DATA_BYTES_MAX
         with self._state:
             assert index == self._table.next_index, f"entry {index} does not follow {self._table.next_index - 1}"
+            assert term >= self._table.last_term, f"entry {index}: term {term} follows {self._table.last_term}"
             self._table.append(index, term, self._record(RecordKind.ENTRY, index, term, data))
             self._recent.remember(Entry(index, term, data))
 

@@ -57,7 +57,8 @@ class Owner(NamedTuple):
 
 @dataclass(slots=True)
 class Segment:
-    """A segment file: its records end at `end`; `fd` is its descriptor while it is the active one, else None."""
+    """A segment file. Its records end at `end`, where the seal begins once there is one; `fd` is its descriptor while
+    it is the active one, else None."""
 
     path: Path
     header: Header
@@ -100,7 +101,8 @@ def write_segment(disk: Disk, path: Path, pieces: Iterator[bytes], room: int) ->
         for piece in pieces:
             write_all(disk, fd, piece, end)
             end += len(piece)
-        disk.allocate(fd, end, room)
+        if room:
+            disk.allocate(fd, end, room)
         disk.fsync(fd)
         disk.rename(new, path)
         disk.sync_directory(path.parent)
@@ -131,7 +133,6 @@ def seal(disk: Disk, segment: Segment, fd: int) -> None:
     write_all(disk, fd, segment.codec.encode(RecordKind.SEAL, end, end, segment.header.sequence + 1, 0), end)
     disk.truncate(fd, end + RECORD_BYTES)
     disk.fdatasync(fd)
-    segment.end = segment.allocated = end + RECORD_BYTES
 
 
 def rot(path: Path, offset: int, what: str) -> Corrupt:
@@ -161,13 +162,16 @@ def recover(disk: Disk, directory: Path, owner: Owner, room: int, recent: Recent
     segments = [_read_head(disk, directory, owner, sequence) for sequence in found]
     replay = _Replay(Table(found[0], segments[0].header.first_index))
     pairs = itertools.pairwise(segments)
-    unsealed = [segment for segment, successor in pairs if not _replay_older(disk, segment, successor, replay)]
+    sealed = [_replay_older(disk, segment, successor, replay) for segment, successor in pairs]
     active = segments[-1]
     _replay_newest(disk, active, replay, recent)
-    for segment in unsealed:
-        if segment is not segments[-2] or active.end != HEADER_BYTES + RECORD_BYTES:
+    if sealed and active.end == HEADER_BYTES + RECORD_BYTES:
+        # The process died before it used the newest segment: the seal may be missing, or only in the page cache.
+        _with_file(disk, segments[-2].path, lambda fd: seal(disk, segments[-2], fd))
+        sealed[-1] = True
+    for segment, is_sealed in zip(segments, sealed, strict=False):
+        if not is_sealed:
             raise rot(segment.path, segment.end, "no seal")
-        _seal_late(disk, segment)
     if replay.table.first_index == replay.table.next_index:
         raise rot(active.path, active.end, "no entry")
     _rewrite(disk, active, room)
@@ -180,11 +184,6 @@ def _with_file[T](disk: Disk, path: Path, use: Callable[[int], T]) -> T:
         return use(fd)
     finally:
         disk.close(fd)
-
-
-def _seal_late(disk: Disk, segment: Segment) -> None:
-    """The process died between making the successor and sealing this one."""
-    _with_file(disk, segment.path, lambda fd: seal(disk, segment, fd))
 
 
 def _read_head(disk: Disk, directory: Path, owner: Owner, sequence: int) -> Segment:
@@ -248,7 +247,6 @@ def _replay_older(disk: Disk, segment: Segment, successor: Segment, replay: _Rep
         size = disk.size(fd)
         for record in segment.codec.walk(read, end, size):
             if record.kind == RecordKind.SEAL and record.end == size:
-                segment.end = segment.allocated = size
                 return True
             break
         return False
