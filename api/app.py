@@ -18,7 +18,7 @@ from api.access.credentials import Authenticator
 from api.budget import Budget
 from api.edge.asgi import ObjectPort
 from api.edge.identifiers import request_ids
-from api.edge.server import Connections
+from api.edge.bounds import Connections
 from api.messages import Request, Response, parse_headers
 from api.native.buckets import BucketHandlers
 from api.native.cursors import Cursors
@@ -56,6 +56,7 @@ class Apps:
     meta: MetaClient
     nodes: Nodes
     writer: Writer
+    reader: Reader
     buckets: Buckets
     process: Process
     connections: Connections
@@ -109,7 +110,9 @@ def compose(config: Config, name: str, me: NodeIdentity, access_key: str, secret
         app.register_error_handler(404, _missing(authenticator, ids))
         app.register_error_handler(405, _missing(authenticator, ids))
     _route(operator_app, "/status", status.get, ids, deadline_s)
-    return Apps(object_app, operator_app, meta, nodes, writer, buckets, process, connections, operator_connections, ids)
+    return Apps(
+        object_app, operator_app, meta, nodes, writer, reader, buckets, process, connections, operator_connections, ids
+    )
 
 
 def _route(app: QuartTrio, path: str, answer: Answer, ids: Iterator[str], deadline_s: float) -> None:

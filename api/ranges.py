@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cluster.errors import Refused
 
-_RANGE = re.compile(r"[ \t]*(\d{0,20})-(\d{0,20})[ \t]*")
+_RANGE = re.compile(r"[ \t]*(\d{0,20})-(\d{0,20})[ \t]*", re.ASCII)
 
 
 class Span(NamedTuple):

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import trio
+from quart_trio import QuartTrio
 
 from api.access.decisions import Principal
 from api.app import Apps, compose
-from api.edge.server import serve, tls_context
+from api.edge.bounds import Connections, Listener, tls_context
+from api.edge.serving import Server, serve
 from api.edge.sockets import address_of, bind, check_exposure
 from api.operations.buckets import Buckets
 from api.operations.calls import Call
@@ -98,7 +100,7 @@ async def run_api(
     graceful_s = _GRACEFUL_SHARE * config.timings.shutdown_s
     tls = tls_context(node.tls_cert, node.tls_key) if node.tls_cert else None
 
-    def listeners(bound: socket.socket) -> Sequence[trio.SocketListener | trio.SSLListener[trio.SocketStream]]:
+    def listeners(bound: socket.socket) -> Sequence[Listener]:
         plain = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
         return [plain] if tls is None else [trio.SSLListener(plain, tls, https_compatible=True)]
 
@@ -106,14 +108,16 @@ async def run_api(
         await beneath.start(apps.meta.run)
         await beneath.start(apps.nodes.run)
         await beneath.start(apps.writer.run)
+        await beneath.start(apps.reader.run)
         beneath.start_soon(make_default_bucket, apps, credentials.access_key, config)
         async with trio.open_nursery() as serving:
-            for app, bound, connections in (
-                (apps.object, ports.object, apps.connections),
-                (apps.operator, ports.operator, apps.operator_connections),
-            ):
+            served: tuple[tuple[Server, QuartTrio, socket.socket, Connections], ...] = (
+                ("edge", apps.object, ports.object, apps.connections),
+                ("hypercorn", apps.operator, ports.operator, apps.operator_connections),
+            )
+            for server, app, bound, connections in served:
                 start = partial(serve, stopping=stopping, graceful_s=graceful_s)
-                await serving.start(start, app, listeners(bound), connections, apps.ids)
+                await serving.start(start, server, app, listeners(bound), connections, apps.ids)
             scheme = "http" if tls is None else "https"
             _log.info(
                 "ready",

@@ -11,7 +11,8 @@ from typing import Any
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-from api.edge.protocol import ClientGone
+from api.edge.bounds import ClientGone
+from api.edge.request_log import RequestLog
 from api.messages import Request, Response, parse_headers
 from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.limits import Limits
@@ -93,6 +94,7 @@ class ObjectPort:
         self._limits = limits
         self._ids = ids
         self._deadline_s = deadline_s
+        self._request_log = RequestLog()
         self.in_flight = 0
 
     async def __call__(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -116,7 +118,15 @@ class ObjectPort:
             await self._failed(exchange, _our_own())
         finally:
             self.in_flight -= 1
-            exchange.log(trio.current_time() - began)
+            self._request_log.request(
+                request_id,
+                scope["method"],
+                scope["raw_path"],
+                exchange.status,
+                exchange.sent,
+                trio.current_time() - began,
+                exchange.code,
+            )
 
     async def _failed(self, exchange: "_Exchange", error: TrilithError) -> None:
         if exchange.started:  # a part of the body is out: only a broken connection says that the rest is wrong
@@ -187,19 +197,6 @@ class _Exchange:
     async def _body(self, data: Any, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
         self.sent += len(data)
-
-    def log(self, seconds: float) -> None:
-        facts: dict[str, Any] = {
-            "request_id": self.request_id,
-            "method": self._scope["method"],
-            "path": self._scope["raw_path"].decode("latin-1"),
-            "status": self.status,
-            "bytes": self.sent,
-            "ms": round(seconds * 1000, 2),
-        }
-        if self.code:
-            facts["code"] = self.code
-        _log.info("request", **facts)
 
 
 def _our_own() -> Unavailable:

@@ -25,6 +25,7 @@ STATUS: dict[str, int] = {
     "NoSuchKey": 404,
     "NoSuchPath": 404,
     "PreconditionFailed": 412,
+    "RequestHeadTooLarge": 431,
     "RequestTimeout": 408,
     "Unauthorized": 401,
 }

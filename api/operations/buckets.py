@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from api.names import check_bucket
 from api.operations.calls import Call
+from api.operations.metadata import Metadata
 from cluster.errors import Refused
-from metaraft.client import MetaClient
 from metaraft.commands import BucketDone, BucketFound, BucketsFound, CreateBucket, DeleteBucket, GetBucket, ListBuckets
 from metaraft.model import Bucket, Scheme
 
@@ -17,7 +17,7 @@ _CACHE_MAX = 1024
 class Buckets:
     """Operations on buckets. Keeps rows for a short while for writers; reads always ask."""
 
-    def __init__(self, meta: MetaClient, scheme: Scheme, clock: Callable[[], float]) -> None:
+    def __init__(self, meta: Metadata, scheme: Scheme, clock: Callable[[], float]) -> None:
         self._meta = meta
         self._scheme = scheme
         self._clock = clock

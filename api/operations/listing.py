@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.operations.calls import Call
-from metaraft.client import MetaClient
+from api.operations.metadata import Metadata
 from metaraft.commands import ListedObject, ListObjects, ObjectsFound
 
 LISTING_S = 5.0
@@ -23,7 +23,7 @@ class Page:
 class Listing:
     """The operation that lists."""
 
-    def __init__(self, meta: MetaClient, clock: Callable[[], float]) -> None:
+    def __init__(self, meta: Metadata, clock: Callable[[], float]) -> None:
         self._meta = meta
         self._clock = clock
 

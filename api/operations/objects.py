@@ -14,11 +14,11 @@ from api.digests import ExpectedDigests
 from api.messages import Buffer, RequestBody, Stream
 from api.operations.buckets import Buckets
 from api.operations.calls import Call
+from api.operations.metadata import Metadata
 from api.ranges import Span
 from api.reader import Reader
 from api.writer import Stored, Writer
 from cluster.errors import Refused, Unavailable
-from metaraft.client import MetaClient
 from metaraft.commands import (
     Condition,
     CopyObject,
@@ -59,7 +59,7 @@ class Objects:
 
     def __init__(
         self,
-        meta: MetaClient,
+        meta: Metadata,
         buckets: Buckets,
         writer: Writer,
         reader: Reader,

@@ -8,8 +8,9 @@ from functools import partial
 import trio
 
 from api.edge.asgi import ObjectPort
+from api.edge.bounds import Connections
 from api.edge.identifiers import request_ids
-from api.edge.server import Connections, serve
+from api.edge.serving import Server, serve
 from api.edge.sockets import bind
 from api.messages import Request, Response
 from api.native.errors import error_response
@@ -82,7 +83,7 @@ async def read_answer(stream: trio.SocketStream) -> tuple[int, dict[str, str], b
 
 
 @asynccontextmanager
-async def edge(handler: Handler = echo, **limits: float) -> AsyncIterator[Edge]:
+async def edge(handler: Handler = echo, *, server: Server = "edge", **limits: float) -> AsyncIterator[Edge]:
     """An edge around a handler, with some limits changed."""
     values = Limits(**limits)  # type: ignore[arg-type]
     seen: list[Request] = []
@@ -109,7 +110,7 @@ async def edge(handler: Handler = echo, **limits: float) -> AsyncIterator[Edge]:
     async with trio.open_nursery() as nursery:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
         start = partial(serve, stopping=stopping, graceful_s=5)
-        await nursery.start(start, asgi, [listener], connections, ids)
+        await nursery.start(start, server, asgi, [listener], connections, ids)
         yield Edge(bound.getsockname()[1], seen, connections, stopping, app)
         stopping.set()
         for connection in list(connections.open):

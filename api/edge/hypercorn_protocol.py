@@ -23,7 +23,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, Scope
 from hypercorn.utils import suppress_body
 
-from api.edge.heads import StrictBuffer, check_request, refusal
+from api.edge.bounds import ClientGone
+from api.edge.hypercorn_heads import StrictBuffer, check_request, refusal
 from cluster.limits import Limits
 from cluster.log import get_logger
 
@@ -31,10 +32,6 @@ _JOIN_BYTES_MAX = 64 * 1024
 """Head and body up to this are copied together: one send costs more than the copy."""
 
 _log = get_logger("edge")
-
-
-class ClientGone(OSError):
-    """The client has closed the connection, or reads nothing any more."""
 
 
 class EdgeStream(HTTPStream):

@@ -1,0 +1,17 @@
+"""What the operations need of the metadata: the shape of `metaraft.client.MetaClient`."""
+
+from typing import Protocol
+
+from metaraft.commands import Answer, Command, Query, Result
+
+
+class Metadata(Protocol):
+    """The replicated metadata."""
+
+    async def commit(
+        self, command: Command, *, deadline: float, key: bytes | None = None, trace_id: str = ""
+    ) -> Result:
+        """Commit a command through the log, once per key; what it refuses is raised."""
+
+    async def read(self, query: Query, *, deadline: float, trace_id: str = "") -> Answer:
+        """Answer a query, linearizably; what it refuses is raised."""
