@@ -44,6 +44,7 @@ class _Round:
 
     def __init__(self) -> None:
         self.ended = threading.Event()
+        self.users = 0
         self.good = False
         self.error: OSError | None = None
 
@@ -68,6 +69,7 @@ class FolderSyncs:
             leads = mine is None
             if mine is None:
                 mine = self._next[folder] = _Round()
+            mine.users += 1
         if leads:
             if running is not None:
                 running.ended.wait()
@@ -77,6 +79,12 @@ class FolderSyncs:
         if not mine.good:
             code = (mine.error and mine.error.errno) or errno.EIO
             raise OSError(code, os.strerror(code), str(folder)) from mine.error
+
+    def waiting(self, folder: Path) -> int:
+        """How many wait for an fsync that has not begun."""
+        with self._guard:
+            following = self._next.get(folder)
+            return following.users if following is not None else 0
 
     def _run(self, folder: Path, mine: _Round) -> None:
         with self._guard:

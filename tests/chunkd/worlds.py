@@ -58,6 +58,7 @@ def open_disk(root: Path, files: Files | None = None, *, limits: Limits | None =
 @contextmanager
 def node_store(config: Config, node: ChunkdConfig, files: Files | None = None) -> Generator[Store]:
     """A node's store, prepared if needed, closed at the end."""
+    Path(config.base, "run").mkdir(mode=0o700, exist_ok=True)
     directory = config.path(node.directory)
     if not directory.exists():
         prepare(directory, config.cluster_id, node.disk_id)
@@ -81,7 +82,6 @@ async def daemon(
 ) -> AsyncGenerator[tuple[ChunkClient, Store]]:
     """A running daemon over its real socket, and a connected client."""
     node = config.chunkd[number - 1]
-    Path(config.base, "run").mkdir(mode=0o700, exist_ok=True)
     with node_store(config, node, files) as store:
         async with trio.open_nursery() as nursery:
             server = ChunkServer(store, node, config, NodeIdentity(config.cluster_id, node.name))
