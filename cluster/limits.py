@@ -62,6 +62,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     entry_bytes_max: int = 2 * MIB  # one Raft entry: a batch of commands
     append_bytes_max: int = 4 * MIB  # entries in one append message
     proposals_pending_max: int = 8192  # commands at the leader that are not committed yet
+    proposals_pending_bytes_max: int = 64 * MIB  # commands at the leader that are not in the log yet
     reads_pending_max: int = 8192
     log_bytes_max: int = 4 * GIB  # over this growing commands get 507
     journal_segment_bytes: int = 64 * MIB

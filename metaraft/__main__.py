@@ -1,0 +1,98 @@
+"""`python -P -m metaraft --config FILE --node NAME [--prepare]`: one metadata member.
+
+Exit codes: 0 ended by SIGTERM or SIGINT (or the member is prepared), 70 our own failure, 74 journal or database
+failed or cannot be trusted, 78 wrong configuration or folder (also: a folder without a journal).
+"""
+
+import argparse
+import gc
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+import trio
+
+from cluster.config import Config, MemberConfig, load
+from cluster.errors import Corrupt, Refused
+from cluster.exits import RoleExit
+from cluster.identity import load_identity
+from cluster.log import configure, get_logger
+from metaraft.driver import DiskFailed
+from metaraft.server import Member, prepare
+
+DRAIN_S = 2.0
+"""How long commands under way may take when the member is asked to end (chosen)."""
+
+_log = get_logger("metaraft")
+
+
+def main() -> int:
+    """Run from the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m metaraft", description="One metadata member of a Trilith cluster.")
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="cluster.toml")
+    parser.add_argument("--node", required=True, metavar="NAME", help="the member's name in it")
+    parser.add_argument("--prepare", action="store_true", help="make the member's journal and database and end")
+    options = parser.parse_args()
+    configure("metaraft", options.node)
+    try:
+        config = load(options.config)
+        node = config.role(options.node)
+        if not isinstance(node, MemberConfig):
+            raise Refused("WrongRole", f"{options.node} is not a metadata member in {options.config}")
+        if options.prepare:
+            prepare(config, node)
+        else:
+            trio.run(run, node, config)
+    except Exception as error:  # noqa: BLE001 - the process's edge: each error becomes an exit code and a line
+        return _explain(error)
+    return RoleExit.DONE
+
+
+async def run(node: MemberConfig, config: Config) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    me = load_identity(config, node.name)
+    try:
+        member = await trio.to_thread.run_sync(Member, config, node, me)
+    except (OSError, lmdb.Error) as error:
+        raise DiskFailed(f"{type(error).__name__}: {error}") from error
+    gc.freeze()  # what lives as long as the process is not looked at again
+    gc.set_threshold(20_000, 20, 50)
+    try:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+                listening = await nursery.start(member.run)
+                _log.info("ready", listen=str(listening), slot=node.slot, applied=member.store.applied)
+                async for number in signals:
+                    _log.info("ending", signal=signal.Signals(number).name)
+                    break
+                await member.drain(DRAIN_S)
+                nursery.cancel_scope.cancel()
+    finally:
+        member.close()
+
+
+def _explain(error: Exception) -> int:
+    leaves = list(_leaves(error))
+    if any(isinstance(leaf, DiskFailed | Corrupt) for leaf in leaves):
+        _log.critical("disk_failed", reason="; ".join(str(leaf) for leaf in leaves))
+        return RoleExit.DISK
+    if all(isinstance(leaf, Refused) for leaf in leaves):
+        for leaf in leaves:
+            _log.error("refused", code=getattr(leaf, "code", ""), reason=str(leaf))
+        return RoleExit.CONFIG
+    _log.critical("failed", exc_info=error)
+    return RoleExit.INTERNAL
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,338 @@
+"""One member: its journal, database, core and Ready loop behind the RPC service "metaraft".
+
+Rules: commands and reads are taken straight from the read loop, without a task each; only the leader takes them.
+Growing commands are refused while any member is short of disk space or holds too much log (deletes pass). Each second
+the leader tells its followers how far the log may be cut and what time it is, and they tell it how they stand.
+"""
+
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import trio
+
+from cluster.config import Address, Config, MemberConfig, address
+from cluster.errors import Refused, Unavailable
+from cluster.identity import NodeIdentity
+from cluster.limits import Limits
+from cluster.log import get_logger
+from cluster.rpc import Channel, Peer, Reply, Request, Service, serve
+from metaraft.commits import not_leader
+from metaraft.core import Core, Message, decode_message, encode_message
+from metaraft.driver import DiskFailed, Driver
+from metaraft.journal import Journal
+from metaraft.store import Store
+from metaraft.wire import (
+    ASK_BYTES_MAX,
+    SERVICE,
+    LeaderNote,
+    MemberReport,
+    MemberStatus,
+    Method,
+    decode_note,
+    decode_report,
+    encode,
+)
+
+NOTE_S = 1.0
+"""How often members tell each other what Raft does not."""
+
+REPORT_AGE_S_MAX = 5.0
+"""A report older than this says nothing any more: its member is down."""
+
+SKEW_MS_MAX = 2000
+"""Wall clocks of members that differ by more raise an alarm (chosen)."""
+
+CUT_EVERY_S = 10.0
+"""At most this often is the log cut: it costs a sync of the database."""
+
+_log = get_logger("metaraft")
+
+
+def journal_directory(config: Config, node: MemberConfig) -> Path:
+    """Where a member's journal lies."""
+    return config.path(node.directory) / "journal"
+
+
+def store_directory(config: Config, node: MemberConfig) -> Path:
+    """Where a member's database lies."""
+    return config.path(node.directory) / "store"
+
+
+def prepare(config: Config, node: MemberConfig) -> None:
+    """Make the journal and database of a new member. Blocking. Raises Refused if there is one, OSError."""
+    directory = config.path(node.directory)
+    if (directory / "journal").exists() or (directory / "store").exists():
+        raise Refused("MemberExists", f"{directory} holds a member already; a new one would forget its votes")
+    directory.mkdir(parents=True, exist_ok=True)
+    Store.create(store_directory(config, node))
+    Journal.create(
+        journal_directory(config, node), cluster_id=config.cluster_id, slot=node.slot, incarnation=node.incarnation
+    )
+
+
+def wall_ms() -> int:
+    """The wall clock in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Member:
+    """One member in this process. Opening blocks; `run` serves; `close` gives the files back."""
+
+    def __init__(
+        self,
+        config: Config,
+        node: MemberConfig,
+        me: NodeIdentity,
+        *,
+        open_journal: Callable[..., Journal] = Journal.open,
+        random: random.Random | None = None,
+    ) -> None:
+        """Opens journal and database, blocking. Raises Refused (no member here), Corrupt, OSError."""
+        self._config = config
+        self._node = node
+        self._me = me
+        self._limits: Limits = config.limits
+        self._directory = config.path(node.directory)
+        self._random = random
+        self._since_ms = wall_ms()
+        self._slots = {member.name: member.slot for member in config.member}
+        self._reports: dict[int, tuple[float, MemberReport, int]] = {}
+        self._safe_cut = 0
+        self._cut_at = 0.0
+        self._refusal: Unavailable | None = None
+        self._skewed = False
+        self._draining = False
+        self._channels: dict[int, Channel] = {}
+        self._level = 0
+        self.journal = open_journal(
+            journal_directory(config, node),
+            cluster_id=config.cluster_id,
+            slot=node.slot,
+            incarnation=node.incarnation,
+            limits=config.limits,
+        )
+        try:
+            self.store = Store.open(store_directory(config, node), config.limits)
+        except BaseException:
+            self.journal.close()
+            raise
+
+    def close(self) -> None:
+        """Give journal and database back. Nothing may run any more."""
+        self.store.close()
+        self.journal.close()
+
+    async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; started with the address it listens on. Raises DiskFailed, BrokenInvariant."""
+        config, node = self._config, self._node
+        core = Core(
+            slot=node.slot,
+            slots=tuple(member.slot for member in config.member),
+            journal=self.journal,
+            applied=self.store.applied,
+            now=trio.current_time(),
+            random=self._random or random.Random(secrets.randbits(64)),  # noqa: S311 - election timers, no secret
+            timings=config.timings,
+            limits=config.limits,
+        )
+        self.driver = Driver(core, self.journal, self.store, send=self._send, limits=config.limits, wall_ms=wall_ms)
+        service = Service(
+            SERVICE,
+            handlers={Method.STATUS: self._status},
+            inline={Method.COMMIT: self._commit, Method.READ: self._read},
+            one_way={Method.RAFT: self._raft, Method.NOTE: self._note, Method.REPORT: self._report},
+        )
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            await nursery.start(self.driver.run)
+            for other in config.member:
+                if other.slot != node.slot:
+                    channel = self._channel(other)
+                    self._channels[other.slot] = channel
+                    await nursery.start(channel.run)
+            listen = address(node.listen, config.base)
+            listening = await nursery.start(partial(serve, service, listen, self._me, config.limits, config.timings))
+            nursery.start_soon(self._tend)
+            task_status.started(listening)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more commands, and let those under way be answered, for `seconds` at most."""
+        self._draining = True
+        with trio.move_on_after(seconds):
+            await self.driver.wait_answered()
+
+    def _channel(self, other: MemberConfig) -> Channel:
+        return Channel(
+            address(other.dial or other.listen, self._config.base),
+            other.name,
+            SERVICE,
+            self._me,
+            self._config.limits,
+            self._config.timings,
+            on_change=partial(self.driver.peer_changed, other.slot),
+        )
+
+    # ---- between members
+
+    def _send(self, slot: int, message: Message) -> None:
+        self._channels[slot].post_nowait(Method.RAFT, encode_message(message))
+
+    def _slot_of(self, peer: Peer) -> int:
+        slot = self._slots.get(peer.name)
+        if slot is None:
+            raise Refused("NotAMember", f"{peer.name} is no member and cannot take part in Raft")
+        return slot
+
+    def _raft(self, request: Request) -> None:
+        slot = self._slot_of(request.peer)
+        self.driver.receive(slot, decode_message(request.body, self._limits.frame_bytes_max))
+
+    def _note(self, request: Request) -> None:
+        slot = self._slot_of(request.peer)
+        note = decode_note(request.body)
+        status = self.driver.status
+        if note.term == status.term and slot == status.leader:
+            self._safe_cut = max(self._safe_cut, note.safe_cut)
+            self.driver.clock.heard(note.state_time_ms, trio.current_time())
+
+    def _report(self, request: Request) -> None:
+        report = decode_report(request.body)
+        skew_ms = report.wall_ms - wall_ms()
+        self._reports[self._slot_of(request.peer)] = (trio.current_time(), report, skew_ms)
+
+    async def _tend(self) -> None:
+        """Each second: who is short of space, what the others should know, and the cut."""
+        while True:
+            report = MemberReport(self.journal.bytes, self._short_of_space(), wall_ms())
+            status, driver = self.driver.status, self.driver
+            self._level = self.store.level
+            if driver.leads:
+                self._safe_cut = max(self._safe_cut, status.safe_cut)
+                note = encode(LeaderNote(status.term, status.safe_cut, driver.state_time_ms()))
+                for channel in self._channels.values():
+                    channel.post_nowait(Method.NOTE, note)
+            elif status.leader is not None:
+                self._channels[status.leader].post_nowait(Method.REPORT, encode(report))
+            self._weigh(report)
+            await self._maybe_cut(report.log_bytes)
+            await trio.sleep(NOTE_S)
+
+    def _weigh(self, own: MemberReport) -> None:
+        """Decide whether growing commands are refused, and whether clocks differ too much."""
+        oldest = trio.current_time() - REPORT_AGE_S_MAX
+        self._reports = {slot: kept for slot, kept in self._reports.items() if kept[0] >= oldest}
+        reports = {self._node.slot: own} | {slot: report for slot, (_, report, _) in self._reports.items()}
+        before, limits = self._refusal, self._limits
+        self._refusal = None
+        for slot, report in sorted(reports.items()):
+            if report.log_bytes > limits.log_bytes_max:
+                self._refusal = Unavailable(
+                    "LogFull",
+                    f"the log of slot {slot} has {report.log_bytes} bytes and cannot be cut; is a member down?",
+                    limit={"log_bytes_max": limits.log_bytes_max},
+                )
+            elif report.short_of_space:
+                self._refusal = Unavailable(
+                    "NoSpace",
+                    f"the disk of the metadata member in slot {slot} is nearly full",
+                    limit={"free_bytes_min": limits.free_bytes_min, "free_percent_min": limits.free_percent_min},
+                )
+        if (before is None) != (self._refusal is None):
+            _log.warning("growth_refused" if self._refusal else "growth_allowed", reason=str(self._refusal or ""))
+        skewed = abs(self._skew_ms()) > SKEW_MS_MAX
+        if skewed != self._skewed:
+            self._skewed = skewed
+            _log.warning("clocks_differ" if skewed else "clocks_agree", skew_ms=self._skew_ms())
+
+    def _skew_ms(self) -> int:
+        return max((skew for _, _, skew in self._reports.values()), key=abs, default=0)
+
+    def _short_of_space(self) -> bool:
+        free, total = self._space()
+        return free < self._limits.free_bytes_min or free * 100 < total * self._limits.free_percent_min
+
+    def _space(self) -> tuple[int, int]:
+        try:
+            found = os.statvfs(self._directory)
+        except OSError as error:
+            raise DiskFailed(f"{self._directory}: {error}") from error
+        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+    async def _maybe_cut(self, log_bytes: int) -> None:
+        """Drop log that this member's database holds durably and every member has acknowledged."""
+        now = trio.current_time()
+        below = min(self._safe_cut, self.driver.applier.applied)
+        due = log_bytes > self._limits.journal_segment_bytes and now >= self._cut_at
+        if not due or below <= self.journal.first_index:
+            return
+        self._cut_at = now + CUT_EVERY_S
+        try:
+            durable = await trio.to_thread.run_sync(self.store.sync)
+        except OSError as error:
+            raise DiskFailed(f"database: {error}") from error
+        self.driver.cut(min(below, durable))
+
+    # ---- for clients
+
+    def _commit(self, request: Request, reply: Reply) -> None:
+        driver = self.driver
+        if self._draining:
+            reply.error(Unavailable("ShuttingDown", "this member is ending"))
+        elif not driver.leads:
+            reply.error(not_leader(driver.status.leader))
+        elif driver.commits.add(
+            request.body,
+            reply,
+            deadline=request.deadline,
+            state_time_ms=driver.state_time_ms(),
+            level=self._level,
+            refusal=self._refusal,
+        ):
+            driver.wake()
+
+    def _read(self, request: Request, reply: Reply) -> None:
+        driver = self.driver
+        if len(request.body) > ASK_BYTES_MAX:
+            reply.error(
+                Refused(
+                    "AskTooLarge",
+                    f"the query has {len(request.body)} bytes; at most {ASK_BYTES_MAX} are allowed",
+                    limit={"ask_bytes_max": ASK_BYTES_MAX},
+                )
+            )
+        elif not driver.leads:
+            reply.error(not_leader(driver.status.leader))
+        elif driver.reads.add(request.body, reply, deadline=request.deadline):
+            driver.wake()
+
+    async def _status(self, _request: Request) -> bytes:
+        await trio.lowlevel.checkpoint()
+        status, facts = self.driver.status, self.store.facts()
+        return encode(
+            MemberStatus(
+                slot=self._node.slot,
+                name=self._node.name,
+                role=status.state,
+                term=status.term,
+                leader=status.leader,
+                commit=status.commit,
+                applied=facts.applied,
+                last_index=status.last_index,
+                revision=facts.revision,
+                set_hash=facts.set_hash.hex() if isinstance(facts.set_hash, bytes) else str(facts.set_hash),
+                log_bytes=self.journal.bytes,
+                free_bytes=self._space()[0],
+                state_time_ms=self.driver.state_time_ms(),
+                version=version("trilith"),
+                pid=os.getpid(),
+                since_ms=self._since_ms,
+                level=facts.level,
+                refusal=self._refusal.code if self._refusal else "",
+                skew_ms=self._skew_ms(),
+            )
+        )

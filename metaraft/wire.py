@@ -1,0 +1,106 @@
+"""What members and their clients say to each other: method numbers and the values in the frames' bodies.
+
+Rules: all bodies are msgpack of the structs here (a Raft message is the core's own union); a value that is only
+passed on stays encoded (`msgspec.Raw`); fields are only ever added at the end, with a default.
+"""
+
+import enum
+from typing import Literal
+
+import msgspec
+
+SERVICE = "metaraft"
+"""Name of the service in the hello."""
+
+NOT_AFTER_AHEAD_MS_MAX = 600_000
+"""How far ahead of state time a command's `not_after_ms` may be: its result is kept for that long (chosen)."""
+
+ASK_BYTES_MAX = 256 * 1024
+"""An encoded `Ask`: the longest names the 640 chunks of a 5 GiB object, 22 KiB (chosen)."""
+
+
+class Method(enum.IntEnum):
+    """Methods of the service. RAFT, NOTE and REPORT are one way, between members."""
+
+    RAFT = 1
+    COMMIT = 2
+    READ = 3
+    STATUS = 4
+    NOTE = 5
+    REPORT = 6
+
+
+type Role = Literal["leader", "follower", "candidate", "unreachable"]
+
+
+class CommitAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """Answer to COMMIT, whose body is an encoded `Envelope`: the state time of its batch and its `Result`."""
+
+    state_time_ms: int
+    result: msgspec.Raw
+
+
+class ReadAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """Answer to READ, whose body is an encoded `Ask`: the leader's state time now and the `Answer`."""
+
+    state_time_ms: int
+    answer: msgspec.Raw
+
+
+class LeaderNote(msgspec.Struct, frozen=True, array_like=True):
+    """What a leader tells its followers each second.
+
+    `safe_cut` is the lowest log index that every member has acknowledged; once true it stays true, so a late note
+    does no harm. `state_time_ms` is the leader's state time as it sent the note.
+    """
+
+    term: int
+    safe_cut: int
+    state_time_ms: int
+
+
+class MemberReport(msgspec.Struct, frozen=True, array_like=True):
+    """What a follower tells the leader each second: its space, and its wall clock for the skew alarm."""
+
+    log_bytes: int
+    short_of_space: bool
+    wall_ms: int
+
+
+class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
+    """One member as it sees itself. Answer to STATUS (whose body is empty). Not linearizable.
+
+    `set_hash` is the hash of all rows at `applied`, in hex; `since_ms` the wall clock when the process began.
+    For a member that did not answer the client fills in slot, name, role "unreachable" and `error`.
+    """
+
+    slot: int
+    name: str
+    role: Role
+    term: int = 0
+    leader: int | None = None
+    commit: int = 0
+    applied: int = 0
+    last_index: int = 0
+    revision: int = 0
+    set_hash: str = ""
+    log_bytes: int = 0
+    free_bytes: int = 0
+    state_time_ms: int = 0
+    version: str = ""
+    pid: int = 0
+    since_ms: int = 0
+    level: int = 0
+    refusal: str = ""
+    """Why growing commands are refused by this member as leader (LogFull, NoSpace), or empty."""
+    skew_ms: int = 0
+    """The leader's wall clock against the member's that differs most from it."""
+    error: str = ""
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_commit_answer = msgspec.msgpack.Decoder(CommitAnswer).decode
+decode_read_answer = msgspec.msgpack.Decoder(ReadAnswer).decode
+decode_note = msgspec.msgpack.Decoder(LeaderNote).decode
+decode_report = msgspec.msgpack.Decoder(MemberReport).decode
+decode_status = msgspec.msgpack.Decoder(MemberStatus).decode
