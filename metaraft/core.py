@@ -131,6 +131,11 @@ class Core:
         self._reads = ReadRounds()
         self._safe_cut = 0
 
+    @property
+    def status(self) -> CoreStatus:
+        """How the member stands now."""
+        return self._status()
+
     def peer_connected(self, slot: int) -> None:
         """Messages to the slot will be sent from now on, over a new connection. Step soon after."""
         self._member.connected(slot, True)

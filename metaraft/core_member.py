@@ -389,5 +389,11 @@ class Member(syncobj.SyncObj):
         entries = self.log.entries(first, stop, bytes_max or self._limits.append_bytes_max)
         return [(entry, entry.index, entry.term) for entry in entries]
 
+    def _checkCommandsToApply(self) -> None:  # noqa: N802
+        """Nothing: commands come by `propose`, and are never forwarded."""
+
+    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
+        """Nothing: the log is cut by its owner, and no dump is made."""
+
     def _SyncObj__doApplyCommand(self, entry: Any) -> None:  # noqa: N802
         self.committed.append(entry)

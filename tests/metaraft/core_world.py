@@ -1,0 +1,435 @@
+"""A cluster of real cores in virtual time: clients, faults, and a judge that sees everything.
+
+Disks lose what was not synced (or a part of it) at a crash. A connection is FIFO; what is on its way when it breaks is
+lost; a stalled one holds everything back; single messages may be refused by a full queue. Members crash, restart and
+pause at any point, also between step and sync. Everything follows from the seed.
+
+Judged at each step: one leader per term, equal (index, term) means equal entry and equal predecessor, no two entries
+committed at one index, a leader has all that was committed before, commits come once and in order, reads see all that
+was answered before they began. At the end, healed: one leader, equal logs, and all that was acknowledged is there.
+"""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cluster.limits import Limits, Timings
+from metaraft.core import Core, Message, Ready
+from metaraft.journal_records import Entry
+from tests.metaraft.memory_journal import MemoryDisk, MemoryJournal
+
+LIMITS = Limits(append_bytes_max=256)
+QUEUE_MAX = 200
+
+
+class Broken(Exception):
+    """A promise did not hold."""
+
+
+@dataclass
+class Link:
+    """One direction between two members."""
+
+    up: bool = True
+    stalled: bool = False
+    delay_s: float = 0.001
+    loss: float = 0.0
+    epoch: int = 0
+    last_arrival: float = 0.0
+    held: list[Message] = field(default_factory=list)
+
+
+@dataclass
+class Read:
+    """A read that was asked, and what it must at least see."""
+
+    must_see: int
+    slot: int
+    index: int | None = None
+
+
+class Judge:
+    """What is known to be true of the whole cluster."""
+
+    def __init__(self) -> None:
+        self.leaders: dict[int, tuple[int, int]] = {}
+        self.entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
+        self.committed: dict[int, Entry] = {}
+        self.acknowledged = 1
+        self.reads = 0
+
+    def added(self, entry: Entry, prev_term: int | None) -> None:
+        """Some member added an entry."""
+        known = self.entries.setdefault((entry.index, entry.term), (entry.data, prev_term))
+        if known != (entry.data, prev_term):
+            raise Broken(f"log matching: {entry} follows term {prev_term}, elsewhere it is {known}")
+
+    def led(self, slot: int, life: int, term: int, journal: MemoryJournal) -> None:
+        """A member led in a term."""
+        known = self.leaders.get(term)
+        if known is None:
+            self.leaders[term] = (slot, life)
+            for index in range(journal.first_index, max(self.committed, default=0) + 1):
+                if index in self.committed and journal.term_at(index) != self.committed[index].term:
+                    raise Broken(f"leader completeness: slot {slot} leads term {term} without entry {index}")
+        elif known != (slot, life):
+            raise Broken(f"election safety: {known} and {(slot, life)} both led term {term}")
+
+    def commit(self, entry: Entry) -> None:
+        """Some member handed an entry out to be applied."""
+        known = self.committed.setdefault(entry.index, entry)
+        if known != entry:
+            raise Broken(f"state machine safety: {entry} is committed here and {known} elsewhere")
+
+    def read(self, read: Read, applied: int) -> None:
+        """A read was answered."""
+        if applied < read.must_see:
+            raise Broken(f"linearizability: a read at slot {read.slot} saw {applied}, not {read.must_see}")
+        self.acknowledged = max(self.acknowledged, applied)
+        self.reads += 1
+
+
+class Machine:
+    """One member: a core, its disk, its state machine (an index), its driver."""
+
+    def __init__(self, world: "World", slot: int) -> None:
+        self.world = world
+        self.slot = slot
+        self.disk = MemoryDisk()
+        self.state_synced = 0
+        self.life = 0
+        self.alive = False
+        self.paused = False
+        self.sync_s = 0.001
+        self.start()
+
+    def start(self) -> None:
+        """Begin a new process on what the disk kept."""
+        self.life += 1
+        self.alive = True
+        self.paused = False
+        self.busy = False
+        self.journal = MemoryJournal(self.disk, self.world.judge.added)
+        self.applied = self.state_synced
+        self.inbox: list[tuple[int, Message]] = []
+        self.proposals: list[bytes] = []
+        self.proposed: dict[int, int] = {}
+        self.reads: list[Read] = []
+        self.rounds: dict[int, list[Read]] = {}
+        self.confirmed: list[Read] = []
+        self.wake_at = -1.0
+        self.core = Core(
+            slot=self.slot,
+            slots=self.world.slots,
+            journal=self.journal,
+            applied=self.applied,
+            now=self.world.now,
+            random=random.Random(self.world.random.random()),
+            timings=self.world.timings,
+            limits=LIMITS,
+        )
+        for other in self.world.slots:
+            if other != self.slot and self.world.links[self.slot, other].up:
+                self.core.peer_connected(other)
+        self.wake()
+
+    def crash(self) -> None:
+        """The process dies; the disk keeps what was synced."""
+        self.alive = False
+        self.disk = self.journal.power_cut(self.world.random)
+        for other in self.world.slots:
+            if other != self.slot:
+                self.world.reconnect(self.slot, other)
+                self.world.reconnect(other, self.slot)
+
+    def wake(self) -> None:
+        """Step now, or when what hinders it is over."""
+        if self.alive and not self.paused and not self.busy:
+            self.busy = True
+            self.world.at(0.0, self._step, self.life)
+
+    def _step(self, life: int) -> None:
+        if life != self.life or not self.alive:
+            return
+        if self.paused:
+            self.busy = False
+            return
+        self.wake_at = -1.0
+        inbox, self.inbox = self.inbox, []
+        proposals, self.proposals = self.proposals, []
+        reads, self.reads = self.reads, []
+        ready = self.core.step(inbox=inbox, proposals=proposals, reads=len(reads), now=self.world.now)
+        for place in ready.proposed:
+            if place is not None:
+                self.proposed[place[0]] = place[1]
+        if ready.read_round is not None:
+            self.rounds.setdefault(ready.read_round, []).extend(reads)
+        if ready.status.state == "leader":
+            self.world.judge.led(self.slot, self.life, ready.status.term, self.journal)
+            self.world.safe_cut = max(self.world.safe_cut, ready.status.safe_cut)
+        self.world.at(self.sync_s * self.world.random.random() if ready.sync else 0.0, self._synced, life, ready)
+
+    def _synced(self, life: int, ready: Ready) -> None:
+        if life != self.life or not self.alive:
+            return
+        self.journal.sync()
+        for slot, message in ready.messages:
+            self.world.send(self.slot, slot, message)
+        for entry in ready.committed:
+            self._apply(entry)
+        for confirmed in ready.reads_confirmed:
+            for read in self.rounds.pop(confirmed.round):
+                read.index = confirmed.index
+                self.confirmed.append(read)
+        for lost in ready.reads_lost:
+            self.rounds.pop(lost, None)
+        for read in [read for read in self.confirmed if (read.index or 0) <= self.applied]:
+            self.world.judge.read(read, self.applied)
+            self.confirmed.remove(read)
+        self.busy = False
+        if self.inbox or self.proposals or self.reads:
+            self.wake()
+        else:
+            self.set_timer()
+
+    def _apply(self, entry: Entry) -> None:
+        if entry.index != self.applied + 1:
+            raise Broken(f"slot {self.slot} applied {self.applied} and is handed {entry.index}")
+        self.world.judge.commit(entry)
+        self.applied = entry.index
+        if self.proposed.pop(entry.index, None) == entry.term:
+            self.world.judge.acknowledged = max(self.world.judge.acknowledged, entry.index)
+            self.world.acknowledged += 1
+
+    def set_timer(self) -> None:
+        """Wake when the core asks for it."""
+        wake_at = self.core.next_wakeup(self.world.now)
+        if wake_at != self.wake_at and wake_at < float("inf"):
+            self.wake_at = wake_at
+            self.world.at(wake_at - self.world.now, self._timer, self.life, wake_at)
+
+    def _timer(self, life: int, wake_at: float) -> None:
+        if life == self.life and wake_at == self.wake_at:
+            self.wake()
+
+
+class World:
+    """Members, links, clients, faults; time passes in `run`."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self.random = random.Random(seed)
+        self.slots = tuple(range(size))
+        self.timings = Timings()
+        self.judge = Judge()
+        self.now = 1000.0
+        self.safe_cut = 0
+        self.acknowledged = 0
+        self.steps = 0
+        self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
+        self._order = itertools.count()
+        self._values = itertools.count(1)
+        self.links = {(a, b): Link() for a in self.slots for b in self.slots if a != b}
+        self.machines = [Machine(self, slot) for slot in self.slots]
+
+    # ---- time
+
+    def at(self, delay_s: float, what: Callable[..., None], *arguments: object) -> None:
+        """Do something later."""
+        heapq.heappush(self._events, (self.now + max(0.0, delay_s), next(self._order), what, arguments))
+
+    def run(self, duration_s: float) -> None:
+        """Let time pass."""
+        end = self.now + duration_s
+        while self._events and self._events[0][0] <= end:
+            self.now, _, what, arguments = heapq.heappop(self._events)
+            self.steps += 1
+            what(*arguments)
+        self.now = end
+
+    # ---- network
+
+    def send(self, sender: int, to: int, message: Message) -> None:
+        """Put a message on its way."""
+        link = self.links[sender, to]
+        if not link.up or self.random.random() < link.loss or len(link.held) >= QUEUE_MAX:
+            return
+        if link.stalled:
+            link.held.append(message)
+            return
+        link.last_arrival = max(link.last_arrival, self.now + link.delay_s * (0.5 + self.random.random()))
+        self.at(link.last_arrival - self.now, self._arrive, sender, to, link.epoch, message)
+
+    def _arrive(self, sender: int, to: int, epoch: int, message: Message) -> None:
+        machine = self.machines[to]
+        if self.links[sender, to].epoch == epoch and machine.alive:
+            machine.inbox.append((sender, message))
+            machine.wake()
+
+    def reconnect(self, sender: int, to: int) -> None:
+        """Break a connection; a new one comes up if the link is."""
+        link = self.links[sender, to]
+        link.epoch += 1
+        link.held = []
+        link.last_arrival = self.now
+        machine = self.machines[sender]
+        if machine.alive:
+            machine.core.peer_disconnected(to)
+            if link.up:
+                machine.core.peer_connected(to)
+                machine.wake()
+
+    def set_up(self, sender: int, to: int, up: bool) -> None:
+        """Take a link down or bring it up."""
+        if self.links[sender, to].up != up:
+            self.links[sender, to].up = up
+            self.reconnect(sender, to)
+
+    def set_stalled(self, sender: int, to: int, stalled: bool) -> None:
+        """Hold back what is sent, or let it all go."""
+        link = self.links[sender, to]
+        link.stalled = stalled
+        if not stalled:
+            held, link.held = link.held, []
+            for message in held:
+                self.send(sender, to, message)
+
+    # ---- clients and faults
+
+    def client(self, mean_s: float) -> None:
+        """Propose and read for ever, at members that think they lead (or anywhere)."""
+        machine = self.random.choice(self.machines)
+        if machine.alive:
+            if self.random.random() < 0.6:
+                size = self.random.choice((1, 20, 90, 300))
+                machine.proposals.append(b"%d" % next(self._values) + b"." * size)
+            else:
+                machine.reads.append(Read(self.judge.acknowledged, machine.slot))
+            machine.wake()
+        self.at(self.random.expovariate(1 / mean_s), self.client, mean_s)
+
+    def fault(self, mean_s: float) -> None:
+        """Do harm, undo older harm, for ever."""
+        self.random.choice(
+            (self._crash, self._start, self._pause, self._resume, self._cut_link, self._stall, self._slow, self._mend)
+            + (self._cut_log, self._sync_state, self._break_connection, self._partition)
+        )()
+        self.at(self.random.expovariate(1 / mean_s), self.fault, mean_s)
+
+    def _any(self) -> Machine:
+        return self.random.choice(self.machines)
+
+    def _any_link(self) -> tuple[int, int]:
+        return self.random.choice(list(self.links))
+
+    def _crash(self) -> None:
+        machine = self._any()
+        if machine.alive:
+            machine.crash()
+            if self.random.random() < 0.7:
+                self.at(self.random.random(), self._start_again, machine)
+
+    def _start(self) -> None:
+        self._start_again(self._any())
+
+    def _start_again(self, machine: Machine) -> None:
+        if not machine.alive:
+            machine.start()
+
+    def _pause(self) -> None:
+        machine = self._any()
+        machine.paused = True
+        self.at(self.random.random() * 3, self._resume_one, machine)
+
+    def _resume(self) -> None:
+        self._resume_one(self._any())
+
+    def _resume_one(self, machine: Machine) -> None:
+        if machine.paused:
+            machine.paused = False
+            machine.wake()
+
+    def _cut_link(self) -> None:
+        self.set_up(*self._any_link(), False)
+
+    def _stall(self) -> None:
+        link = self._any_link()
+        self.set_stalled(*link, True)
+        self.at(self.random.random() * 3, self.set_stalled, *link, False)
+
+    def _break_connection(self) -> None:
+        self.reconnect(*self._any_link())
+
+    def _slow(self) -> None:
+        link = self.links[self._any_link()]
+        link.delay_s = self.random.choice((0.001, 0.01, 0.1, 0.3))
+        link.loss = self.random.choice((0.0, 0.0, 0.02, 0.2))
+        self._any().sync_s = self.random.choice((0.001, 0.01, 0.2))
+
+    def _partition(self) -> None:
+        aside = set(self.random.sample(self.slots, self.random.randint(1, len(self.slots) // 2)))
+        for sender, to in self.links:
+            self.set_up(sender, to, (sender in aside) == (to in aside))
+
+    def _mend(self) -> None:
+        for sender, to in self.links:
+            self.set_up(sender, to, True)
+            self.set_stalled(sender, to, False)
+
+    def _sync_state(self) -> None:
+        machine = self._any()
+        machine.state_synced = machine.applied
+
+    def _cut_log(self) -> None:
+        machine = self._any()
+        machine.state_synced = machine.applied
+        if machine.alive and not machine.journal.dirty:
+            machine.journal.cut(min(self.safe_cut, machine.state_synced))
+
+    def heal(self) -> None:
+        """End all harm."""
+        self._events = [event for event in self._events if event[2] != self.fault]
+        heapq.heapify(self._events)
+        for link in self.links.values():
+            link.delay_s, link.loss = 0.001, 0.0
+        self._mend()
+        for machine in self.machines:
+            machine.sync_s = 0.001
+            self._start_again(machine)
+            self._resume_one(machine)
+
+    def leader(self) -> Machine | None:
+        """The member that leads the newest term."""
+        led = [machine for machine in self.machines if machine.alive and machine.core.status.state == "leader"]
+        return max(led, key=lambda machine: machine.core.status.term, default=None)
+
+    def converged(self) -> None:
+        """Raise unless there is one leader, all logs are equal and all that was acknowledged is applied by all."""
+        leader = self.leader()
+        if leader is None:
+            raise Broken("convergence: nobody leads")
+        for machine in self.machines:
+            status = machine.core.status
+            if (status.leader, status.term) != (leader.slot, leader.core.status.term):
+                raise Broken(f"convergence: slot {machine.slot} follows {status.leader} in term {status.term}")
+            if machine.applied != leader.applied or machine.journal.last_index != leader.journal.last_index:
+                raise Broken(f"convergence: slot {machine.slot} has applied {machine.applied} of {leader.applied}")
+            if machine.applied < self.judge.acknowledged:
+                raise Broken(f"loss: {self.judge.acknowledged} was acknowledged, {machine.applied} is applied")
+
+
+def simulate(seed: int, size: int, *, duration_s: float = 12.0, calm_s: float = 6.0) -> World:
+    """One world: load and faults, then healing, then judgement."""
+    world = World(seed, size)
+    world.at(0.0, world.client, world.random.choice((0.002, 0.02, 0.1)))
+    world.run(2.0)
+    world.at(0.0, world.fault, world.random.choice((0.05, 0.2, 0.5)))
+    world.run(duration_s)
+    world.heal()
+    world.run(calm_s)
+    world._events = [event for event in world._events if event[2] != world.client]
+    heapq.heapify(world._events)
+    world.run(1.0)
+    world.converged()
+    return world
