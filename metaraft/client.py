@@ -31,6 +31,8 @@ from metaraft.wire import (
     encode,
 )
 
+__all__ = ["MemberStatus", "MetaClient"]
+
 COMMAND_VERSION = 1
 """Version of the commands' meaning that this program speaks."""
 

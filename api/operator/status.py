@@ -16,8 +16,7 @@ from api.access.decisions import CLUSTER, Context, require
 from api.messages import Request, Response
 from api.nodes import Nodes, NodeState
 from cluster.config import Config
-from metaraft.client import MetaClient
-from metaraft.wire import MemberStatus
+from metaraft.client import MemberStatus, MetaClient
 
 encode = msgspec.json.Encoder().encode
 
