@@ -57,6 +57,7 @@ class Judge:
         self.leaders: dict[int, tuple[int, int]] = {}
         self.entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
         self.committed: dict[int, Entry] = {}
+        self.committed_by: dict[int, int] = {}  # the term by which it was
         self.acknowledged = 1
         self.reads = 0
 
@@ -71,14 +72,16 @@ class Judge:
         known = self.leaders.get(term)
         if known is None:
             self.leaders[term] = (slot, life)
-            for index in range(journal.first_index, max(self.committed, default=0) + 1):
-                if index in self.committed and journal.term_at(index) != self.committed[index].term:
+            for index, entry in self.committed.items():
+                before = self.committed_by[index] < term and index >= journal.first_index
+                if before and journal.term_at(index) != entry.term:
                     raise Broken(f"leader completeness: slot {slot} leads term {term} without entry {index}")
         elif known != (slot, life):
             raise Broken(f"election safety: {known} and {(slot, life)} both led term {term}")
 
-    def commit(self, entry: Entry) -> None:
-        """Some member handed an entry out to be applied."""
+    def commit(self, entry: Entry, term: int) -> None:
+        """Some member of that term handed an entry out to be applied."""
+        self.committed_by.setdefault(entry.index, term)
         known = self.committed.setdefault(entry.index, entry)
         if known != entry:
             raise Broken(f"state machine safety: {entry} is committed here and {known} elsewhere")
@@ -178,7 +181,7 @@ class Machine:
         for slot, message in ready.messages:
             self.world.send(self.slot, slot, message)
         for entry in ready.committed:
-            self._apply(entry)
+            self._apply(entry, ready.status.term)
         for confirmed in ready.reads_confirmed:
             for read in self.rounds.pop(confirmed.round):
                 read.index = confirmed.index
@@ -194,10 +197,10 @@ class Machine:
         else:
             self.set_timer()
 
-    def _apply(self, entry: Entry) -> None:
+    def _apply(self, entry: Entry, term: int) -> None:
         if entry.index != self.applied + 1:
             raise Broken(f"slot {self.slot} applied {self.applied} and is handed {entry.index}")
-        self.world.judge.commit(entry)
+        self.world.judge.commit(entry, term)
         self.applied = entry.index
         if self.proposed.pop(entry.index, None) == entry.term:
             self.world.judge.acknowledged = max(self.world.judge.acknowledged, entry.index)
@@ -311,10 +314,9 @@ class World:
 
     def fault(self, mean_s: float) -> None:
         """Do harm, undo older harm, for ever."""
-        self.random.choice(
-            (self._crash, self._start, self._pause, self._resume, self._cut_link, self._stall, self._slow, self._mend)
-            + (self._cut_log, self._sync_state, self._break_connection, self._partition)
-        )()
+        disk = (self._crash, self._start, self._cut_log, self._sync_state)
+        network = (self._cut_link, self._stall, self._slow, self._break_connection, self._partition, self._mend)
+        self.random.choice((*disk, *network, self._pause, self._resume))()
         self.at(self.random.expovariate(1 / mean_s), self.fault, mean_s)
 
     def _any(self) -> Machine:
