@@ -27,6 +27,8 @@ from cluster.errors import Refused, Unavailable
 from metaraft.commands import StoredChunk
 from metaraft.model import Body, Bucket, Checksum, ChecksumAlgorithm, Copies
 
+_RELIEVE_S = 0.5
+
 
 class Stored:
     """A body that is stored and not yet committed. Digests are raw bytes, `etag` is S3's without quotes."""
@@ -91,8 +93,9 @@ class Writer:
         async with trio.open_nursery() as nursery:
             self._resources = Resources(self._nodes, self._budget, self._config, self._threads, nursery, self._changed)
             try:
+                nursery.start_soon(self._late.run)
                 task_status.started()
-                await self._late.run()
+                await self._relieve()
             finally:
                 self._resources = None
 
@@ -133,6 +136,13 @@ class Writer:
             upload.close()
             if stored is None or not stored.is_committed:
                 holding.drop()
+
+    async def _relieve(self) -> None:
+        """While somebody waits for memory, look again who has held some for too long by now."""
+        while True:
+            await trio.sleep(_RELIEVE_S)
+            if self._budget.waiting:
+                self._make_room()
 
     def _changed(self, replication: Replication) -> None:
         if not replication.lagging:
