@@ -155,7 +155,7 @@ def address(text: str, base: str = "") -> Address:
 def load(file: Path) -> Config:
     """Read and check a configuration. Raises Refused (BadConfig) naming the key and what is allowed."""
     try:
-        raw = tomllib.loads(file.read_text())
+        raw = tomllib.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         raise Refused("BadConfig", f"there is no {file}; `trilith init` makes one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -263,5 +263,6 @@ def _toml_value(value: str | float | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return msgspec.json.encode(value).decode()  # a JSON string is a TOML basic string
+        # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
+        return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
     return repr(value)
