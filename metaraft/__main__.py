@@ -11,15 +11,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import lmdb
 import trio
 
 from cluster.config import Config, MemberConfig, load
-from cluster.errors import Corrupt, Refused
+from cluster.errors import Refused
 from cluster.exits import RoleExit
 from cluster.identity import load_identity
 from cluster.log import configure, get_logger
-from metaraft.driver import DiskFailed
+from metaraft.applier import DiskFailed, failing_disk
 from metaraft.server import Member, prepare
 
 DRAIN_S = 2.0
@@ -42,7 +41,8 @@ def main() -> int:
         if not isinstance(node, MemberConfig):
             raise Refused("WrongRole", f"{options.node} is not a metadata member in {options.config}")
         if options.prepare:
-            prepare(config, node)
+            with failing_disk():
+                prepare(config, node)
         else:
             trio.run(run, node, config)
     except Exception as error:  # noqa: BLE001 - the process's edge: each error becomes an exit code and a line
@@ -53,15 +53,13 @@ def main() -> int:
 async def run(node: MemberConfig, config: Config) -> None:
     """Serve until SIGTERM or SIGINT."""
     me = load_identity(config, node.name)
-    try:
+    with failing_disk():
         member = await trio.to_thread.run_sync(Member, config, node, me)
-    except (OSError, lmdb.Error) as error:
-        raise DiskFailed(f"{type(error).__name__}: {error}") from error
     gc.freeze()  # what lives as long as the process is not looked at again
     gc.set_threshold(20_000, 20, 50)
     try:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            async with trio.open_nursery() as nursery:
                 listening = await nursery.start(member.run)
                 _log.info("ready", listen=str(listening), slot=node.slot, applied=member.store.applied)
                 async for number in signals:
@@ -75,7 +73,7 @@ async def run(node: MemberConfig, config: Config) -> None:
 
 def _explain(error: Exception) -> int:
     leaves = list(_leaves(error))
-    if any(isinstance(leaf, DiskFailed | Corrupt) for leaf in leaves):
+    if any(isinstance(leaf, DiskFailed) for leaf in leaves):
         _log.critical("disk_failed", reason="; ".join(str(leaf) for leaf in leaves))
         return RoleExit.DISK
     if all(isinstance(leaf, Refused) for leaf in leaves):

@@ -6,11 +6,14 @@ hands over is only how far the log is committed: the entries lie in the journal,
 Where nobody waits for a result the slices are made larger by waiting a moment, which spares fsyncs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
+import lmdb
 import trio
 
+from cluster.errors import Corrupt
 from metaraft.commits import Applied
 
 SLICE_BYTES_MAX = 1024 * 1024
@@ -18,6 +21,19 @@ SLICE_BYTES_MAX = 1024 * 1024
 
 LINGER_S = 0.03
 """How long a follower gathers committed entries before it applies them (chosen; 20 to 50 ms)."""
+
+
+class DiskFailed(Exception):
+    """Journal or database cannot be relied on any more: end the process, and do not start it again."""
+
+
+@contextmanager
+def failing_disk() -> Iterator[None]:
+    """Whatever journal or database raise inside ends the process: as DiskFailed."""
+    try:
+        yield
+    except (OSError, lmdb.Error, Corrupt) as error:
+        raise DiskFailed(f"{type(error).__name__}: {error}") from error
 
 
 class LogEntry(Protocol):
@@ -91,14 +107,15 @@ class Applier[E: LogEntry]:
             self._hurried.set()
 
     async def run(self) -> None:
-        """Apply what is committed, forever. Raises what the database raises."""
+        """Apply what is committed, forever. Raises DiskFailed."""
         while True:
             if self.applied == self.commit:
                 self._committed = trio.Event()
                 await self._committed.wait()
             if self._linger_s > 0 and self._hurry_to <= self.applied:
                 await self._linger()
-            await self._apply_slice()
+            with failing_disk():
+                await self._apply_slice()
 
     async def _linger(self) -> None:
         self._hurried = trio.Event()

@@ -4,7 +4,7 @@ Rules:
 * Nothing is sent before the journal is synced, nothing is answered before it is applied (DESIGN 3.1).
 * It wakes on events only: a message, a command, a read, something applied, a timer. It never polls.
 * The database is never waited for here: `metaraft.applier` is a task of its own.
-* A disk that fails ends the process: `DiskFailed` comes out of `run`.
+* A disk that fails ends the process: `DiskFailed` comes out of `run` (in exception groups).
 
 The shape is that of etcd's raft (doc.go).
 """
@@ -13,14 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import lmdb
 import msgspec
 import trio
 
-from cluster.errors import Corrupt
 from cluster.limits import Limits
 from cluster.log import get_logger
-from metaraft.applier import Applier
+from metaraft.applier import Applier, failing_disk
 from metaraft.commands import Batch
 from metaraft.commits import Applied, Commits
 from metaraft.core import Core, CoreStatus, Message, Ready
@@ -38,10 +36,6 @@ IDLE_S = 0.04
 
 _log = get_logger("driver")
 _decode_batch = msgspec.msgpack.Decoder(Batch).decode
-
-
-class DiskFailed(Exception):
-    """Journal or database cannot be relied on any more: end the process, and do not start it again."""
 
 
 class Database(Protocol):
@@ -158,17 +152,15 @@ class Driver:
     # ---- the loop
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Drive the member forever. Raises DiskFailed, BrokenInvariant."""
-        try:
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
-                nursery.start_soon(self.applier.run)
-                nursery.start_soon(self._answer_reads)
-                task_status.started()
-                while True:
-                    await self._bell.wait(min(self._core.next_wakeup(trio.current_time()), self._marked_at))
+        """Drive the member forever. Raises (in groups) DiskFailed, BrokenInvariant."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.applier.run)
+            nursery.start_soon(self._answer_reads)
+            task_status.started()
+            while True:
+                await self._bell.wait(min(self._core.next_wakeup(trio.current_time()), self._marked_at))
+                with failing_disk():
                     await self._turn()
-        except (OSError, lmdb.Error, Corrupt) as error:
-            raise DiskFailed(f"{type(error).__name__}: {error}") from error
 
     async def _turn(self) -> None:
         now = trio.current_time()
@@ -265,5 +257,6 @@ class Driver:
         """Goes on where a turn ended: long answers never hold the loop for long."""
         while True:
             await self._reads_bell.wait(float("inf"))
-            while self._answer_some():
-                await trio.lowlevel.checkpoint()
+            with failing_disk():
+                while self._answer_some():
+                    await trio.lowlevel.checkpoint()

@@ -22,9 +22,10 @@ from cluster.identity import NodeIdentity
 from cluster.limits import Limits
 from cluster.log import get_logger
 from cluster.rpc import Channel, Peer, Reply, Request, Service, serve
+from metaraft.applier import failing_disk
 from metaraft.commits import not_leader
 from metaraft.core import Core, Message, decode_message, encode_message
-from metaraft.driver import DiskFailed, Driver
+from metaraft.driver import Driver
 from metaraft.journal import Journal
 from metaraft.store import Store
 from metaraft.wire import (
@@ -129,7 +130,7 @@ class Member:
         self.journal.close()
 
     async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; started with the address it listens on. Raises DiskFailed, BrokenInvariant."""
+        """Serve until cancelled; started with its address. Raises (in groups) DiskFailed, BrokenInvariant."""
         config, node = self._config, self._node
         core = Core(
             slot=node.slot,
@@ -148,7 +149,7 @@ class Member:
             inline={Method.COMMIT: self._commit, Method.READ: self._read},
             one_way={Method.RAFT: self._raft, Method.NOTE: self._note, Method.REPORT: self._report},
         )
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+        async with trio.open_nursery() as nursery:
             await nursery.start(self.driver.run)
             for other in config.member:
                 if other.slot != node.slot:
@@ -257,10 +258,8 @@ class Member:
         return free < self._limits.free_bytes_min or free * 100 < total * self._limits.free_percent_min
 
     def _space(self) -> tuple[int, int]:
-        try:
+        with failing_disk():
             found = os.statvfs(self._directory)
-        except OSError as error:
-            raise DiskFailed(f"{self._directory}: {error}") from error
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
     async def _maybe_cut(self, log_bytes: int) -> None:
@@ -271,10 +270,8 @@ class Member:
         if not due or below <= self.journal.first_index:
             return
         self._cut_at = now + CUT_EVERY_S
-        try:
+        with failing_disk():
             durable = await trio.to_thread.run_sync(self.store.sync)
-        except OSError as error:
-            raise DiskFailed(f"database: {error}") from error
         self.driver.cut(min(below, durable))
 
     # ---- for clients

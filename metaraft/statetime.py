@@ -12,30 +12,33 @@ class StateClock:
     """A member's idea of state time. `now` is monotonic seconds, `wall_ms` milliseconds since the epoch."""
 
     def __init__(self) -> None:
-        self._at_s = 0.0  # state time in seconds, as of _now
+        self._at_us = 0  # state time as of _now; whole microseconds, because a rounding error could run back
         self._now = 0.0
         self._known = False
 
     def heard(self, state_time_ms: int, now: float) -> None:
         """A leader's word: take it over as it is, back or forward."""
-        self._set(state_time_ms / 1000, now)
+        self._set(state_time_ms * 1000, now)
 
     def lead(self, floor_ms: int, now: float, wall_ms: int) -> None:
         """This member leads from now on; `floor_ms` is the last state time in its log."""
-        at_s = self._at_s + max(0.0, now - self._now) if self._known else wall_ms / 1000
-        self._set(max(at_s, floor_ms / 1000), now)
+        at_us = self._at_us + self._elapsed_us(now) if self._known else wall_ms * 1000
+        self._set(max(at_us, floor_ms * 1000), now)
 
     def stamp(self, now: float, wall_ms: int) -> int:
         """The leader's state time now, in milliseconds; never less than before."""
-        elapsed = max(0.0, now - self._now)
-        at_s = self._at_s + elapsed
-        behind = wall_ms / 1000 - at_s
-        self._set(at_s + min(elapsed, max(-elapsed, behind)), now)
-        return int(self._at_s * 1000)
+        elapsed_us = self._elapsed_us(now)
+        at_us = self._at_us + elapsed_us
+        behind_us = wall_ms * 1000 - at_us
+        self._set(at_us + min(elapsed_us, max(-elapsed_us, behind_us)), now)
+        return self._at_us // 1000
 
     def estimate(self, now: float) -> int:
         """State time as a follower sees it, in milliseconds; 0 while it has heard of none."""
-        return int((self._at_s + max(0.0, now - self._now)) * 1000) if self._known else 0
+        return (self._at_us + self._elapsed_us(now)) // 1000 if self._known else 0
 
-    def _set(self, at_s: float, now: float) -> None:
-        self._at_s, self._now, self._known = at_s, now, True
+    def _elapsed_us(self, now: float) -> int:
+        return max(0, round((now - self._now) * 1e6))
+
+    def _set(self, at_us: int, now: float) -> None:
+        self._at_us, self._now, self._known = at_us, now, True
