@@ -3,13 +3,11 @@
 A piece that was taken belongs to the taker until it asks for the next one; the giver can see whether it has asked.
 """
 
-from collections.abc import AsyncIterator
-
 import trio
 
 
 class Handoff:
-    """One giver, one taker."""
+    """One giver, one taker, which iterates over it."""
 
     def __init__(self) -> None:
         self._piece: memoryview | None = None
@@ -42,18 +40,26 @@ class Handoff:
         if self._piece is None and self._error is not None:
             raise self._error
 
-    async def pieces(self) -> AsyncIterator[memoryview]:
-        """Taker: the pieces in order; raises the giver's error. A piece is valid until the next one is asked for."""
-        while True:
-            if not self._given.is_set():
-                self._asked.set()
-                await self._given.wait()
-            piece, self._piece = self._piece, None
-            if piece is None:
-                assert self._ended, "woken without a piece"
-                if self._error is not None:
-                    raise self._error
-                return
-            if not self._ended:
-                self._given = trio.Event()
-            yield piece
+    def __aiter__(self) -> "Handoff":
+        return self
+
+    async def __anext__(self) -> memoryview:
+        """Taker: the next piece; raises the giver's error. It is valid until the next one is asked for."""
+        if not self._given.is_set():
+            self._asked.set()
+            await self._given.wait()
+        piece, self._piece = self._piece, None
+        if piece is None:
+            assert self._ended, "woken without a piece"
+            raise self._error or StopAsyncIteration
+        if not self._ended:
+            self._given = trio.Event()
+        return piece
+
+
+def handed(data: bytes) -> Handoff:
+    """All bytes at once, and the end."""
+    handoff = Handoff()
+    handoff._piece = memoryview(data) if data else None
+    handoff.end()
+    return handoff

@@ -15,7 +15,7 @@ import trio
 
 from api.budget import SMALL_BYTES, Budget, Buffer
 from api.copies import CopyReader, Fault, ReadHolders, Sink
-from api.handoff import Handoff
+from api.handoff import Handoff, handed
 from api.layout import Segment, segments
 from api.nodes import Nodes
 from api.peers import Metadata, Node
@@ -74,7 +74,7 @@ class Reader:
         body = found.version.body
         if not isinstance(body, Parts):
             data = body.data[start:stop] if isinstance(body, Inline) else b""
-            yield _one(data)
+            yield handed(data)
             return
         if self._nursery is None:
             raise Unavailable("ShuttingDown", "this process is shutting down", retry_after_s=1.0)
@@ -84,7 +84,7 @@ class Reader:
             if stop - start <= _DIRECT_BYTES:
                 shelf = _Shelf()
                 await reading.run(shelf)
-                yield _one(bytes(shelf.data))
+                yield handed(bytes(shelf.data))
                 return
             ahead = self._budget.maybe_acquire_nowait(SMALL_BYTES)
             if ahead is not None:
@@ -92,7 +92,7 @@ class Reader:
             desk = _Desk(self._nursery, reading, buffers)
             try:
                 await desk.handoff.first()
-                yield desk.handoff.pieces()
+                yield desk.handoff
             finally:
                 desk.scope.cancel()
         finally:
@@ -268,8 +268,3 @@ class _Desk:
 
     async def take(self, piece: memoryview) -> None:
         await self.handoff.give(piece)
-
-
-async def _one(data: bytes) -> AsyncIterator[memoryview]:
-    if data:
-        yield memoryview(data)

@@ -20,9 +20,7 @@ SMALL = Limits(disk_reserve_bytes=0, transfer_memory_bytes_max=32 * MIB)
 
 async def store_fails(w: World, body: AsyncIterator[bytes], size: int | None, **expected: bytes) -> Refused:
     with pytest.raises(Refused) as caught:
-        async with w.writer.store(
-            body, bucket=BUCKET, size=size, expected=ExpectedDigests(**expected), trace_id=""
-        ):
+        async with w.writer.store(body, bucket=BUCKET, size=size, expected=ExpectedDigests(**expected), trace_id=""):
             raise AssertionError("it was stored")
     return caught.value
 
@@ -63,7 +61,9 @@ async def test_what_was_stored_is_read_back(tmp_path: Path, size: int, announced
             trace_id="",
         ) as stored:
             assert isinstance(stored.body, Parts)
-            assert [ref.length for ref in stored.body.parts[0].chunks][:-1] == [CHUNK_BYTES] * ((size - 1) // CHUNK_BYTES)
+            assert [ref.length for ref in stored.body.parts[0].chunks][:-1] == [CHUNK_BYTES] * (
+                (size - 1) // CHUNK_BYTES
+            )
             assert all(len(chunk.acks) >= 2 for chunk in stored.chunks())
             assert {ack.seen for chunk in stored.chunks() for ack in chunk.acks} == {w.meta.revision}
             assert stored.blake3 == blake3(data).digest()
@@ -89,9 +89,7 @@ async def test_too_few_disks_is_said_before_the_body_is_read(tmp_path: Path) -> 
 
     async with world(tmp_path, up=[1]) as w:
         with pytest.raises(Unavailable, match="1 disks are up") as caught:
-            async with w.writer.store(
-                unread(), bucket=BUCKET, size=MIB, expected=ExpectedDigests(), trace_id=""
-            ):
+            async with w.writer.store(unread(), bucket=BUCKET, size=MIB, expected=ExpectedDigests(), trace_id=""):
                 raise AssertionError("it was stored")
         assert caught.value.code == "TooFewDisks"
 
@@ -242,9 +240,7 @@ async def test_an_upload_cancelled_anywhere_leaves_nothing_behind(tmp_path: Path
                 scope.cancel()
 
             w.nursery.start_soon(cancel_later)
-            async with w.writer.store(
-                body(), bucket=BUCKET, size=len(data), expected=ExpectedDigests(), trace_id=""
-            ):
+            async with w.writer.store(body(), bucket=BUCKET, size=len(data), expected=ExpectedDigests(), trace_id=""):
                 pass
         await all_returned(w)
         assert await w.fetch(await w.store(data)) == data
@@ -329,9 +325,12 @@ async def test_no_memory_for_long_is_slow_down(tmp_path: Path) -> None:
 
 
 async def test_put_again_renews_under_the_present_revision(tmp_path: Path) -> None:
-    async with world(tmp_path) as w, w.writer.store(
-        packets(random_bytes(MIB)), bucket=BUCKET, size=MIB, expected=ExpectedDigests(), trace_id=""
-    ) as stored:
+    async with (
+        world(tmp_path) as w,
+        w.writer.store(
+            packets(random_bytes(MIB)), bucket=BUCKET, size=MIB, expected=ExpectedDigests(), trace_id=""
+        ) as stored,
+    ):
         w.meta.revision = 99
         await stored.put_again()
         (chunk,) = stored.chunks()
@@ -340,9 +339,12 @@ async def test_put_again_renews_under_the_present_revision(tmp_path: Path) -> No
 
 
 async def test_put_again_without_the_chunks_is_for_the_client(tmp_path: Path) -> None:
-    async with world(tmp_path) as w, w.writer.store(
-        packets(random_bytes(MIB)), bucket=BUCKET, size=MIB, expected=ExpectedDigests(), trace_id=""
-    ) as stored:
+    async with (
+        world(tmp_path) as w,
+        w.writer.store(
+            packets(random_bytes(MIB)), bucket=BUCKET, size=MIB, expected=ExpectedDigests(), trace_id=""
+        ) as stored,
+    ):
         await w.stop(0)
         await w.stop(1)
         with pytest.raises(Unavailable) as caught:
@@ -351,9 +353,12 @@ async def test_put_again_without_the_chunks_is_for_the_client(tmp_path: Path) ->
 
 
 async def test_uncommitted_chunks_are_renewed(tmp_path: Path) -> None:
-    async with world(tmp_path, renew_s=0.05) as w, w.writer.store(
-        packets(random_bytes(MIB)), bucket=BUCKET, size=MIB, expected=ExpectedDigests(), trace_id=""
-    ) as stored:
+    async with (
+        world(tmp_path, renew_s=0.05) as w,
+        w.writer.store(
+            packets(random_bytes(MIB)), bucket=BUCKET, size=MIB, expected=ExpectedDigests(), trace_id=""
+        ) as stored,
+    ):
         w.meta.revision = 50
         with trio.fail_after(5):
             while {ack.seen for chunk in stored.chunks() for ack in chunk.acks} != {50}:
