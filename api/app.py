@@ -86,7 +86,7 @@ def compose(config: Config, name: str, me: NodeIdentity, access_key: str, secret
     ids = request_ids()
     meta = MetaClient(config, me)
     nodes = Nodes.of(config, me, meta)
-    budget = Budget(limits, wait_s=timings.request_deadline_s)
+    budget = Budget(limits, wait_s=timings.memory_wait_s)
     writer = Writer(nodes, meta, budget, config)
     reader = Reader(nodes, meta, budget, config)
     buckets = Buckets(meta, scheme, clock)

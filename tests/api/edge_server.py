@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -82,6 +83,22 @@ async def read_answer(stream: trio.SocketStream) -> tuple[int, dict[str, str], b
     return int(lines[0].split()[1]), headers, body
 
 
+def with_lifespan(app: ObjectPort) -> Any:
+    """The port as a whole ASGI application."""
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": kind + ".complete"})
+            if kind == "lifespan.shutdown":
+                return
+
+    return asgi
+
+
 @asynccontextmanager
 async def edge(handler: Handler = echo, *, server: Server = "edge", **limits: float) -> AsyncIterator[Edge]:
     """An edge around a handler, with some limits changed."""
@@ -98,19 +115,10 @@ async def edge(handler: Handler = echo, *, server: Server = "edge", **limits: fl
     bound = bind("127.0.0.1:0", shared=False)
     stopping = trio.Event()
 
-    async def asgi(scope: object, receive: object, send: object) -> None:
-        if scope["type"] == "lifespan":  # type: ignore[index]
-            while True:
-                kind = (await receive())["type"]  # type: ignore[operator]
-                await send({"type": kind + ".complete"})  # type: ignore[operator]
-                if kind == "lifespan.shutdown":
-                    return
-        await app(scope, receive, send)  # type: ignore[arg-type]
-
     async with trio.open_nursery() as nursery:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
         start = partial(serve, stopping=stopping, graceful_s=5)
-        await nursery.start(start, server, asgi, [listener], connections, ids)
+        await nursery.start(start, server, with_lifespan(app), [listener], connections, ids)
         yield Edge(bound.getsockname()[1], seen, connections, stopping, app)
         stopping.set()
         for connection in list(connections.open):

@@ -1,5 +1,7 @@
 """Conditional requests (RFC 9110 13)."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,10 +91,8 @@ def test_a_date_written_is_read_back(seconds: int) -> None:
 
 @given(st.text(max_size=60))
 def test_no_value_breaks_the_parsers(text: str) -> None:
-    try:
+    with contextlib.suppress(Refused):
         parse_tags("if-match", text, weak=True)
-    except Refused:
-        pass
     parse_date_ms(text)
     range_applies(text, "a", AT)
 

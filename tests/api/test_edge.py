@@ -222,14 +222,17 @@ async def test_a_client_that_goes_away_in_its_body_is_told_apart_from_one_that_e
 
 @BOTH
 async def test_connections_over_the_cap_get_503(by: Server) -> None:
-    async with edge(server=by, connections_max=2) as server:
-        async with await server.connect() as one, await server.connect() as two:
-            for stream in (one, two):
-                await stream.send_all(GET + b"\r\n")
-                await read_answer(stream)
-            answer = await server.say(b"")
-            assert answer.startswith(b"HTTP/1.1 503 ")
-            assert b'"connections_max":2' in answer
+    async with (
+        edge(server=by, connections_max=2) as server,
+        await server.connect() as one,
+        await server.connect() as two,
+    ):
+        for stream in (one, two):
+            await stream.send_all(GET + b"\r\n")
+            await read_answer(stream)
+        answer = await server.say(b"")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"connections_max":2' in answer
 
 
 @BOTH

