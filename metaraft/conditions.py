@@ -1,0 +1,47 @@
+"""Preconditions of RFC 9110 (section 13) on a version, as the state machine decides them. Pure.
+
+`If-Match` is stronger than `If-Unmodified-Since`, `If-None-Match` than `If-Modified-Since`: of each pair only the
+first is looked at if both are given. Dates compare in whole seconds. Without a version there is no date to compare.
+"""
+
+from typing import NamedTuple
+
+from metaraft.commands import Condition, Failed
+
+
+class Present(NamedTuple):
+    """What a condition looks at."""
+
+    etag: str
+    created_ms: int
+
+
+def unmet(condition: Condition, present: Present | None, key: str) -> Failed | None:
+    """The refusal if a condition does not hold for the current version (None: there is none)."""
+    reason = _unmet(condition, present)
+    return None if reason is None else Failed("refused", "PreconditionFailed", f"{key!r}: {reason}")
+
+
+def _unmet(condition: Condition, present: Present | None) -> str | None:
+    match = condition.if_match
+    if match is not None:
+        if present is None:
+            return "If-Match was given and there is no such object"
+        if "*" not in match and present.etag not in match:
+            return f"If-Match asks for {', '.join(match)}; the ETag is {present.etag}"
+    elif _after(present, condition.if_unmodified_since_ms) is True:
+        return "it was modified after If-Unmodified-Since"
+    none_match = condition.if_none_match
+    if none_match is not None:
+        if present is not None and ("*" in none_match or present.etag in none_match):
+            return f"If-None-Match forbids the ETag {present.etag}"
+    elif _after(present, condition.if_modified_since_ms) is False:
+        return "it was not modified after If-Modified-Since"
+    return None
+
+
+def _after(present: Present | None, since_ms: int | None) -> bool | None:
+    """Whether it was made in a later second; None: there is nothing to compare."""
+    if present is None or since_ms is None:
+        return None
+    return present.created_ms // 1000 > since_ms // 1000

@@ -1,0 +1,253 @@
+"""The rows of the metadata: kinds, keys, and what guards each row. Pure; every format on disk starts here.
+
+Kinds and their keys (big-endian integers, so byte order is the order of numbers; `0x00` is one NUL byte):
+
+| kind | key | value |
+|---|---|---|
+| LOCAL | word | facts of this member's own file: format, applied index. Not replicated, not in the set hash |
+| STATE | | `State`: state time, turn, level, next bucket id |
+| SPACE | space | `Space`: revision, horizon |
+| NAME | bucket name | `Name`: space and bucket id |
+| BUCKET | space, bucket id | `Bucket` |
+| DISK | disk id | `Disk` |
+| RESULTS | expiry minute, turn | results of one entry by idempotency key |
+| BUCKET_USAGE | space, bucket id | `Usage` |
+| OWNER_USAGE | space, owner | `Usage` |
+| VERSION | space, bucket id, key, `0x00`, ~revision | `Version`; the newest of a key comes first |
+| TRASH | space, revision | `Trash`: a version that is gone, whose references still count |
+| CHUNK | space, scheme, chunk id | `Chunk` |
+| ZERO | space, zero_since, scheme, chunk id | empty: the chunks without references, oldest first |
+
+Rules: an object key has 1 to 1,024 bytes of UTF-8 and no U+0000, so the NUL that ends it sorts before any longer
+key; no row grows with the number of keys; a stored value ends in the CRC32C of key and value; the **set hash** is the
+sum, modulo 2**128, of `row_hash` over all rows but LOCAL ones. A change of any of this is a new `SCHEMA`.
+"""
+
+import enum
+import struct
+from collections.abc import Iterator
+from typing import Protocol
+
+import blake3
+import msgspec
+from awscrt.checksums import crc32c
+
+from cluster.errors import Corrupt
+from cluster.limits import KEY_BYTES_MAX
+from metaraft.model import Coded, Copies, Part, Scheme
+
+SCHEMA = 1
+"""Version of the row formats. A store of another schema is not opened."""
+
+LEVEL = 1
+"""Highest level of command meaning that this code knows."""
+
+SET_HASH_MODULUS = 1 << 128
+REVISION_MAX = (1 << 64) - 1
+DISK_ID_BYTES = 16
+CHUNK_ID_BYTES = 32
+
+
+class Kind(enum.IntEnum):
+    """First byte of every row's key."""
+
+    LOCAL = 0x00
+    STATE = 0x01
+    SPACE = 0x02
+    NAME = 0x03
+    BUCKET = 0x04
+    DISK = 0x05
+    RESULTS = 0x06
+    BUCKET_USAGE = 0x10
+    OWNER_USAGE = 0x11
+    VERSION = 0x20
+    TRASH = 0x21
+    CHUNK = 0x30
+    ZERO = 0x31
+
+
+class State(msgspec.Struct, array_like=True):
+    """What is one for the whole cluster. `turn` counts the entries that kept results."""
+
+    state_time_ms: int = 0
+    turn: int = 0
+    level: int = 1
+    next_bucket_id: int = 1
+    buckets: int = 0
+
+
+class Space(msgspec.Struct, array_like=True):
+    """Newest revision and horizon of a space."""
+
+    revision: int = 0
+    horizon: int = 0
+
+
+class Name(msgspec.Struct, frozen=True, array_like=True):
+    """Where a bucket name leads."""
+
+    space: int
+    bucket_id: int
+
+
+class Trash(msgspec.Struct, frozen=True, array_like=True):
+    """A version taken out of its bucket, with the references that are still to be taken down."""
+
+    bucket_id: int
+    key: str
+    revision: int
+    parts: tuple[Part, ...]
+
+
+class Reader(Protocol):
+    """What queries need of the rows. Every value was checked against its CRC: Corrupt (RowRot) otherwise."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None."""
+
+    def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
+        """The first row of [start, stop), or None."""
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The rows of [start, stop) in order. Nothing may be written before the iterator is dropped."""
+
+
+class Rows(Reader, Protocol):
+    """What the state machine needs of the rows."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Write, over what is there."""
+
+    def insert(self, key: bytes, value: bytes) -> None:
+        """Write a row that is known not to be there."""
+
+    def delete(self, key: bytes) -> None:
+        """Remove a row that is known to be there."""
+
+
+# ---- keys
+
+_SPACE = struct.Struct(">BI")
+_BUCKET = struct.Struct(">BIQ")
+_REVISION = struct.Struct(">Q")
+_TWO = struct.Struct(">BQQ")
+_ZERO = struct.Struct(">BIQ")
+
+STATE_KEY = bytes([Kind.STATE])
+VERSION_HEAD_BYTES = _BUCKET.size
+VERSION_TAIL_BYTES = 1 + _REVISION.size
+_LAST = b"\x00" + b"\xff" * _REVISION.size
+
+
+def prefix(kind: Kind) -> bytes:
+    """What all keys of a kind begin with."""
+    return bytes([kind])
+
+
+def space_key(space: int, kind: Kind = Kind.SPACE) -> bytes:
+    """Key of a space's row, or what all keys of a kind that belong to the space begin with."""
+    return _SPACE.pack(kind, space)
+
+
+def bucket_key(space: int, bucket_id: int, kind: Kind = Kind.BUCKET) -> bytes:
+    """Key of a bucket's row or usage, or (VERSION) what the keys of its versions begin with."""
+    return _BUCKET.pack(kind, space, bucket_id)
+
+
+def name_key(name: str) -> bytes:
+    """Key of a bucket name."""
+    return b"\x03" + name.encode()
+
+
+def disk_key(disk_id: bytes) -> bytes:
+    """Key of a disk."""
+    return b"\x05" + disk_id
+
+
+def owner_key(space: int, owner: str) -> bytes:
+    """Key of an owner's usage in a space."""
+    return _SPACE.pack(Kind.OWNER_USAGE, space) + owner.encode()
+
+
+def versions_key(space: int, bucket_id: int, key: bytes) -> bytes:
+    """What the keys of all versions of an object begin with."""
+    return _BUCKET.pack(Kind.VERSION, space, bucket_id) + key + b"\x00"
+
+
+def version_key(space: int, bucket_id: int, key: bytes, revision: int) -> bytes:
+    """Key of one version."""
+    return _BUCKET.pack(Kind.VERSION, space, bucket_id) + key + b"\x00" + _REVISION.pack(REVISION_MAX - revision)
+
+
+def trash_key(space: int, revision: int) -> bytes:
+    """Key of the trash row that the mutation of this revision made."""
+    return _BUCKET.pack(Kind.TRASH, space, revision)
+
+
+def scheme_bytes(scheme: Scheme) -> bytes:
+    """A scheme in a key: three bytes."""
+    match scheme:
+        case Copies(n):
+            return bytes([1, n, 0])
+        case Coded(k, m):
+            return bytes([2, k, m])
+
+
+def chunk_key(space: int, scheme: bytes, chunk_id: bytes) -> bytes:
+    """Key of a chunk; `scheme` as `scheme_bytes` gives it."""
+    return _SPACE.pack(Kind.CHUNK, space) + scheme + chunk_id
+
+
+def zero_key(space: int, zero_since: int, scheme: bytes, chunk_id: bytes) -> bytes:
+    """Key of the row that says a chunk has had no reference since a revision."""
+    return _ZERO.pack(Kind.ZERO, space, zero_since) + scheme + chunk_id
+
+
+def results_key(expiry_minute: int, turn: int) -> bytes:
+    """Key of the results of one entry."""
+    return _TWO.pack(Kind.RESULTS, expiry_minute, turn)
+
+
+def successor(start: bytes) -> bytes:
+    """The least bytes above everything that begins with `start`."""
+    stripped = start.rstrip(b"\xff")
+    assert stripped, "keys begin with a kind, and no kind is 0xff"
+    return stripped[:-1] + bytes([stripped[-1] + 1])
+
+
+def invalid_key(key: str, encoded: bytes) -> str | None:
+    """Why this is no object key, or None."""
+    if not 0 < len(encoded) <= KEY_BYTES_MAX:
+        return f"a key has 1 to {KEY_BYTES_MAX} bytes of UTF-8, this one {len(encoded)}"
+    if "\x00" in key:
+        return f"a key must not contain U+0000; this one does at {key.index(chr(0))}"
+    return None
+
+
+# ---- guards
+
+_CRC = struct.Struct("<I")
+_LENGTH = struct.Struct("<H")
+_pack_crc = _CRC.pack
+_pack_length = _LENGTH.pack
+_blake3 = blake3.blake3
+
+RESIDUE = 0x48674BC7
+"""CRC32C of anything followed by its own little-endian CRC32C."""
+
+
+def seal(key: bytes, value: bytes) -> bytes:
+    """The value as it is stored."""
+    return value + _pack_crc(crc32c(value, crc32c(key)))
+
+
+def unseal(key: bytes, stored: bytes) -> bytes:
+    """The value of a stored one. Raises Corrupt (RowRot)."""
+    if crc32c(stored, crc32c(key)) != RESIDUE:
+        raise Corrupt("RowRot", f"the row {key.hex()} is not what its checksum says")
+    return stored[:-4]
+
+
+def row_hash(key: bytes, stored: bytes) -> int:
+    """A row's term in the set hash."""
+    return int.from_bytes(_blake3(key + stored + _pack_length(len(key))).digest(16), "little")

@@ -1,0 +1,317 @@
+"""The database of one member: the rows in LMDB, the state machine over them, and the answers from them.
+
+Rules:
+* One write transaction for all entries of one `apply`, with the applied index, the set hash and the state time in
+  it; entries at or below the applied index are skipped. It begins and ends in one thread call.
+* The journal is the point of durability. LMDB runs with `metasync=False`: a power cut may take its last transactions
+  (never its integrity), and the journal has them until `sync` said that they are here.
+* Engine 1 of py-lmdb (`lib_version=1`): keys up to 1,978 bytes. The map has a fixed size; that is address space.
+* Readers never wait for the writer: an answer is one read transaction, from beginning to end without an await.
+* After an error in `apply` nothing more is applied: the process ends, and what was committed is applied by the next.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, Self
+
+import lmdb
+import msgspec
+
+from cluster.errors import Corrupt, Refused
+from cluster.limits import Limits
+from metaraft import machine, queries
+from metaraft.lmdb_rows import LmdbReader, LmdbRows, errors, translated
+from metaraft.machine import Machine
+from metaraft.rows import SCHEMA, SET_HASH_MODULUS, Kind, Reader, row_hash, unseal
+
+DATA_FILE = "data.mdb"
+LMDB_MAJOR = 1
+
+_FORMAT_KEY = bytes([Kind.LOCAL]) + b"format"
+_APPLIED_KEY = bytes([Kind.LOCAL]) + b"applied"
+
+
+class LogEntry(Protocol):
+    """A committed entry of the log."""
+
+    @property
+    def index(self) -> int:
+        """Place in the log."""
+
+    @property
+    def data(self) -> bytes:
+        """Encoded `Batch`, or empty for a no-op."""
+
+
+class _Format(msgspec.Struct, frozen=True, array_like=True):
+    schema: int
+    cluster_id: str
+
+
+class _Applied(msgspec.Struct, frozen=True, array_like=True):
+    index: int
+    set_hash: bytes
+
+
+class StoreFacts(msgspec.Struct, frozen=True):
+    """What a member can say about its store. `set_hash` is hexadecimal; equal among members at equal `applied`."""
+
+    applied: int
+    state_time_ms: int
+    revision: int
+    level: int
+    set_hash: str
+    rows: int
+    results_kept: int
+    used_bytes: int
+    free_bytes: int
+    free_percent: float
+
+
+class Walked(msgspec.Struct, frozen=True):
+    """What a walk over all rows found: how many there are, and their set hash at `applied`."""
+
+    applied: int
+    rows: int
+    set_hash: str
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_format = msgspec.msgpack.Decoder(_Format).decode
+_decode_applied = msgspec.msgpack.Decoder(_Applied).decode
+
+
+class _Bound:
+    """The rows that the machine holds on to: those of the transaction that is under way."""
+
+    def __init__(self, rows: LmdbRows) -> None:
+        self.bind(rows)
+
+    def bind(self, rows: LmdbRows) -> None:
+        """Stand for the rows of another transaction."""
+        self.get = rows.get
+        self.first = rows.first
+        self.scan = rows.scan
+        self.put = rows.put
+        self.insert = rows.insert
+        self.delete = rows.delete
+
+
+class Store:
+    """An open store. One process has it at a time; `apply` and `sync` are each called by one thread at a time."""
+
+    def __init__(self, directory: Path, env: lmdb.Environment, lock: int, limits: Limits) -> None:
+        self._directory = directory
+        self._env = env
+        self._lock = lock
+        self._failed = False
+        self._scan_rows_max = max(1, limits.scan_rows_max)
+        with errors(directory), env.begin(write=True) as txn:
+            rows = LmdbRows(txn, 0)
+            applied = _applied(rows)
+            self._bound = _Bound(rows)
+            self._machine = Machine(self._bound)
+        self.applied = applied.index
+        """Index of the last entry whose effects are visible to readers."""
+        self._set_hash = int.from_bytes(applied.set_hash, "big")
+        self._publish()
+
+    @classmethod
+    def create(cls, directory: Path, *, cluster_id: str, limits: Limits | None = None) -> None:
+        """Make an empty store. Raises Refused (StoreExists); after a crash in here nothing is there yet."""
+        if directory.exists() and any(directory.iterdir()):
+            raise Refused("StoreExists", f"{directory} is not empty; a store is made once")
+        new = directory.with_name(directory.name + ".new")
+        with contextlib.suppress(FileNotFoundError):
+            for file in list(new.iterdir()):
+                file.unlink()
+        new.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.closing(_environment(new, limits or Limits(), create=True)) as env:
+            with errors(new), env.begin(write=True) as txn:
+                rows = LmdbRows(txn, 0)
+                machine.found(rows)
+                rows.note(_FORMAT_KEY, _encode(_Format(SCHEMA, cluster_id)))
+                _note_applied(rows, 0)
+            env.sync(True)
+        _sync_directory(new)
+        new.replace(directory)
+        _sync_directory(directory.parent)
+
+    @classmethod
+    def open(cls, directory: Path, *, cluster_id: str, limits: Limits | None = None) -> Self:
+        """Open what `create` made.
+
+        Raises Refused (NoStore, StoreInUse, WrongStore), Corrupt (RowRot, StoreRot), OSError.
+        """
+        if not (directory / DATA_FILE).is_file():
+            raise Refused("NoStore", f"there is no store in {directory}; it is made with --prepare")
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise Refused("StoreInUse", f"another process has the store in {directory} open") from None
+        env = None
+        try:
+            env = _environment(directory, limits or Limits(), create=False)
+            with errors(directory), env.begin() as txn:
+                _check_format(LmdbReader(txn), directory, cluster_id)
+            return cls(directory, env, lock, limits or Limits())
+        except BaseException:
+            if env is not None:
+                env.close()
+            os.close(lock)
+            raise
+
+    def close(self) -> None:
+        """Let the files go. Nothing is synced by this."""
+        self._env.close()
+        os.close(self._lock)
+
+    def apply(self, entries: Sequence[LogEntry]) -> list[list[bytes]]:
+        """Apply committed entries in one transaction: per entry the encoded results of its envelopes.
+
+        Blocking. Entries at or below `applied` are skipped (no results); the others follow it without a gap. Raises
+        UnknownMeaning, Corrupt (RowRot, StoreRot), OSError: the store is then failed, and the process must end.
+        """
+        if self._failed:
+            raise OSError("the store failed before, and applies nothing more")
+        results: list[list[bytes]] = []
+        self._failed = True
+        applied = self.applied
+        try:
+            with self._env.begin(write=True) as txn:
+                rows = LmdbRows(txn, self._set_hash)
+                self._bound.bind(rows)
+                for entry in entries:
+                    if entry.index <= applied:
+                        results.append([])
+                        continue
+                    assert entry.index == applied + 1, "entries are applied in order, without a gap"
+                    applied = entry.index
+                    results.append(self._machine.apply(entry.data) if entry.data else [])
+                if applied != self.applied:
+                    self._machine.flush()
+                    _note_applied(rows, applied)
+        except lmdb.Error as error:
+            raise translated(error, self._directory) from error
+        self._set_hash = rows.set_hash
+        self._publish()
+        self.applied = applied
+        self._failed = False
+        return results
+
+    def _publish(self) -> None:
+        self.state_time_ms = self._machine.state_time_ms
+        self.level = self._machine.level
+        self.revision = self._machine.revision()
+
+    def answer(self, ask: bytes) -> bytes:
+        """The encoded `Answer` to an encoded `Ask`, from one read transaction. Never waits for `apply`.
+
+        Raises Refused (BadQuery), Corrupt (RowRot, StoreRot), OSError.
+        """
+        try:
+            with self._env.begin() as txn:
+                return queries.answer(LmdbReader(txn), ask, self._scan_rows_max)
+        except lmdb.Error as error:
+            raise translated(error, self._directory) from error
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """The rows as they are now, for as long as the context is open; it must be short."""
+        with errors(self._directory), self._env.begin() as txn:
+            yield LmdbReader(txn)
+
+    def sync(self) -> int:
+        """Make all that is applied durable; the index up to which it is. Blocking. Raises OSError."""
+        applied = self.applied
+        with errors(self._directory):
+            self._env.sync(True)
+        return applied
+
+    def facts(self) -> StoreFacts:
+        """How the store stands. Cheap."""
+        disk = os.statvfs(self._directory)
+        free = disk.f_bavail * disk.f_frsize
+        total = disk.f_blocks * disk.f_frsize
+        with errors(self._directory):
+            stat = self._env.stat()
+            info = self._env.info()
+        return StoreFacts(
+            applied=self.applied,
+            state_time_ms=self.state_time_ms,
+            revision=self.revision,
+            level=self.level,
+            set_hash=self._set_hash.to_bytes(16, "big").hex(),
+            rows=stat["entries"],
+            results_kept=self._machine.results_kept,
+            used_bytes=(info["last_pgno"] + 1) * stat["psize"],
+            free_bytes=free,
+            free_percent=100 * free / total if total else 0.0,
+        )
+
+    def walk(self) -> Walked:
+        """Read every row, check it, and compare the set hash with the one kept. Blocking, and slow.
+
+        Raises Corrupt (RowRot, StoreRot, SetHashWrong).
+        """
+        total = count = 0
+        with errors(self._directory), self._env.begin() as txn:
+            applied = _applied(LmdbReader(txn))
+            for key, stored in txn.cursor():
+                unseal(key, stored)
+                if key[0] != Kind.LOCAL:
+                    count += 1
+                    total += row_hash(key, stored)
+        found = (total % SET_HASH_MODULUS).to_bytes(16, "big")
+        if found != applied.set_hash:
+            message = f"the rows at index {applied.index} have the set hash {found.hex()}, not {applied.set_hash.hex()}"
+            raise Corrupt("SetHashWrong", message)
+        return Walked(applied.index, count, found.hex())
+
+
+def _environment(directory: Path, limits: Limits, *, create: bool) -> lmdb.Environment:
+    with errors(directory):
+        return lmdb.open(
+            str(directory),
+            map_size=limits.map_bytes,
+            metasync=False,
+            mode=0o600,
+            create=create,
+            max_spare_txns=4,
+            lib_version=LMDB_MAJOR,
+        )
+
+
+def _check_format(rows: Reader, directory: Path, cluster_id: str) -> None:
+    row = rows.get(_FORMAT_KEY)
+    if row is None:
+        raise Refused("WrongStore", f"{directory} holds no store of this program")
+    known = _decode_format(row)
+    if known.schema != SCHEMA:
+        raise Refused("WrongStore", f"the store in {directory} has schema {known.schema}; this program reads {SCHEMA}")
+    if known.cluster_id != cluster_id:
+        raise Refused("WrongStore", f"the store in {directory} is of cluster {known.cluster_id}, not {cluster_id}")
+
+
+def _applied(rows: Reader) -> _Applied:
+    row = rows.get(_APPLIED_KEY)
+    if row is None:
+        raise Corrupt("RowRot", "the row of the applied index is not there")
+    return _decode_applied(row)
+
+
+def _note_applied(rows: LmdbRows, index: int) -> None:
+    rows.note(_APPLIED_KEY, _encode(_Applied(index, rows.set_hash.to_bytes(16, "big"))))
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
