@@ -18,7 +18,7 @@ import msgspec
 
 from cluster.errors import OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.limits import Limits
-from metaraft.commands import AddHolders, Batch, CopyObject, CreateBucket, Envelope, PutObject
+from metaraft.commands import AddHolders, Batch, CopyObject, CreateBucket, Envelope, PutObject, RaiseLevel
 from metaraft.wire import NOT_AFTER_AHEAD_MS_MAX, CommitAnswer, encode
 
 GROWING = (PutObject, CopyObject, CreateBucket, AddHolders)
@@ -93,13 +93,15 @@ class Commits:
         deadline: float,
         state_time_ms: int,
         level: int,
+        level_max: int,
         refusal: Unavailable | None,
     ) -> bool:
         """Take a command in, or refuse it at once (False).
 
-        `refusal` is why growing commands are refused at the moment; `level` the highest version of meaning allowed.
+        `level` is the replicated one, `level_max` what it may be raised to: all members know it. `refusal` is why
+        growing commands are refused at the moment.
         """
-        error = self._invalid(body, state_time_ms, level, refusal)
+        error = self._invalid(body, state_time_ms, level, level_max, refusal)
         if error is not None:
             reply.error(error)
             return False
@@ -173,7 +175,9 @@ class Commits:
         for reply in replies:
             reply.error(error)
 
-    def _invalid(self, body: bytes, state_time_ms: int, level: int, refusal: Unavailable | None) -> TrilithError | None:
+    def _invalid(
+        self, body: bytes, state_time_ms: int, level: int, level_max: int, refusal: Unavailable | None
+    ) -> TrilithError | None:
         limits = self._limits
         if self._pending >= limits.proposals_pending_max:
             return overloaded("proposals_pending_max", limits.proposals_pending_max)
@@ -195,6 +199,9 @@ class Commits:
             return Refused("BadCommand", f"an idempotency key has 16 bytes, not {len(envelope.key)}")
         if envelope.not_after_ms > state_time_ms + NOT_AFTER_AHEAD_MS_MAX:
             return Refused("BadCommand", f"not_after is more than {NOT_AFTER_AHEAD_MS_MAX} ms ahead of state time")
+        if isinstance(envelope.command, RaiseLevel) and envelope.command.level > max(level, level_max):
+            said = f"level {envelope.command.level} is not known to all members, or not all are there to say so"
+            return Refused("UnknownLevel", said)
         if refusal is not None and isinstance(envelope.command, GROWING):
             return refusal
         return None

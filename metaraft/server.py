@@ -27,6 +27,7 @@ from metaraft.commits import not_leader
 from metaraft.core import Core, Message, decode_message, encode_message
 from metaraft.driver import Driver
 from metaraft.journal import Journal
+from metaraft.rows import LEVEL
 from metaraft.store import Store
 from metaraft.wire import (
     ASK_BYTES_MAX,
@@ -71,7 +72,7 @@ def prepare(config: Config, node: MemberConfig) -> None:
     if (directory / "journal").exists() or (directory / "store").exists():
         raise Refused("MemberExists", f"{directory} holds a member already; a new one would forget its votes")
     directory.mkdir(parents=True, exist_ok=True)
-    Store.create(store_directory(config, node))
+    Store.create(store_directory(config, node), cluster_id=config.cluster_id, limits=config.limits)
     Journal.create(
         journal_directory(config, node), cluster_id=config.cluster_id, slot=node.slot, incarnation=node.incarnation
     )
@@ -110,7 +111,7 @@ class Member:
         self._skewed = False
         self._draining = False
         self._channels: dict[int, Channel] = {}
-        self._level = 0
+        self._level_max = 0
         self.journal = open_journal(
             journal_directory(config, node),
             cluster_id=config.cluster_id,
@@ -119,7 +120,7 @@ class Member:
             limits=config.limits,
         )
         try:
-            self.store = Store.open(store_directory(config, node), config.limits)
+            self.store = Store.open(store_directory(config, node), cluster_id=config.cluster_id, limits=config.limits)
         except BaseException:
             self.journal.close()
             raise
@@ -209,9 +210,8 @@ class Member:
     async def _tend(self) -> None:
         """Each second: who is short of space, what the others should know, and the cut."""
         while True:
-            report = MemberReport(self.journal.bytes, self._short_of_space(), wall_ms())
+            report = MemberReport(self.journal.bytes, self._short_of_space(), wall_ms(), LEVEL)
             status, driver = self.driver.status, self.driver
-            self._level = self.store.level
             if driver.leads:
                 self._safe_cut = max(self._safe_cut, status.safe_cut)
                 note = encode(LeaderNote(status.term, status.safe_cut, driver.state_time_ms()))
@@ -228,6 +228,8 @@ class Member:
         oldest = trio.current_time() - REPORT_AGE_S_MAX
         self._reports = {slot: kept for slot, kept in self._reports.items() if kept[0] >= oldest}
         reports = {self._node.slot: own} | {slot: report for slot, (_, report, _) in self._reports.items()}
+        all_reported = len(reports) == len(self._slots)
+        self._level_max = min(report.level for report in reports.values()) if all_reported else 0
         before, limits = self._refusal, self._limits
         self._refusal = None
         for slot, report in sorted(reports.items()):
@@ -287,7 +289,8 @@ class Member:
             reply,
             deadline=request.deadline,
             state_time_ms=driver.state_time_ms(),
-            level=self._level,
+            level=self.store.level,
+            level_max=self._level_max,
             refusal=self._refusal,
         ):
             driver.wake()
@@ -321,7 +324,7 @@ class Member:
                 applied=facts.applied,
                 last_index=status.last_index,
                 revision=facts.revision,
-                set_hash=facts.set_hash.hex() if isinstance(facts.set_hash, bytes) else str(facts.set_hash),
+                set_hash=facts.set_hash,
                 log_bytes=self.journal.bytes,
                 free_bytes=self._space()[0],
                 state_time_ms=self.driver.state_time_ms(),

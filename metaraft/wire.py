@@ -60,11 +60,13 @@ class LeaderNote(msgspec.Struct, frozen=True, array_like=True):
 
 
 class MemberReport(msgspec.Struct, frozen=True, array_like=True):
-    """What a follower tells the leader each second: its space, and its wall clock for the skew alarm."""
+    """What a follower tells the leader each second: its space, its wall clock for the skew alarm, and the highest
+    level of command meaning that its program knows."""
 
     log_bytes: int
     short_of_space: bool
     wall_ms: int
+    level: int = 1
 
 
 class MemberStatus(msgspec.Struct, frozen=True, array_like=True):

@@ -5,7 +5,7 @@ import pytest
 
 from cluster.errors import Unavailable
 from cluster.limits import Limits
-from metaraft.commands import CreateBucket, Done, Envelope
+from metaraft.commands import CreateBucket, Done, Envelope, RaiseLevel
 from metaraft.commits import Applied, Commits
 from metaraft.model import Copies
 from metaraft.wire import NOT_AFTER_AHEAD_MS_MAX, decode_commit_answer, encode
@@ -16,7 +16,7 @@ FAR = 1e9
 
 def add(commits: Commits, body: bytes, *, deadline: float = FAR, refusal: Unavailable | None = None) -> Kept:
     reply = Kept()
-    commits.add(body, reply, deadline=deadline, state_time_ms=500, level=1, refusal=refusal)
+    commits.add(body, reply, deadline=deadline, state_time_ms=500, level=1, level_max=1, refusal=refusal)
     return reply
 
 
@@ -124,6 +124,7 @@ def test_only_so_many_commands_and_bytes_wait() -> None:
         (envelope(version=2), "UnknownVersion"),
         (envelope(not_after_ms=501 + NOT_AFTER_AHEAD_MS_MAX), "BadCommand"),
         (envelope(padding=2_000_000), "CommandTooLarge"),
+        (encode(Envelope(1, 1, b"k" * 16, 1000, RaiseLevel(2))), "UnknownLevel"),
     ],
 )
 def test_what_apply_could_not_obey_never_enters_the_log(body: bytes, code: str) -> None:
