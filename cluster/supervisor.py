@@ -104,14 +104,16 @@ def reserved_ports(apis: Sequence[ApiConfig]) -> Iterator[dict[str, tuple[str, s
     Raises Refused (PortInUse).
     """
     with contextlib.ExitStack() as stack:
-        taken: dict[str, str] = {}
+        taken: dict[tuple[str, str], str] = {}
 
-        def reserve(listen: str) -> str:
-            if listen not in taken:
-                taken[listen] = _bind(listen, stack)
-            return taken[listen]
+        def reserve(purpose: str, listen: str) -> str:
+            if (purpose, listen) not in taken:
+                taken[purpose, listen] = _bind(listen, stack)
+            return taken[purpose, listen]
 
-        yield {api.name: (reserve(api.object_listen), reserve(api.operator_listen)) for api in apis}
+        yield {
+            api.name: (reserve("object", api.object_listen), reserve("operator", api.operator_listen)) for api in apis
+        }
 
 
 def _bind(listen: str, stack: contextlib.ExitStack) -> str:
