@@ -14,14 +14,16 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import trio
 
 from cluster.config import Address, Config, MemberConfig, address
 from cluster.errors import Refused, Unavailable
+from cluster.frames import FrameError
 from cluster.identity import NodeIdentity
 from cluster.limits import Limits
 from cluster.log import get_logger
-from cluster.rpc import Channel, Peer, Reply, Request, Service, serve
+from cluster.rpc import Channel, Reply, Request, Service, serve
 from metaraft.applier import failing_disk
 from metaraft.commits import not_leader
 from metaraft.core import Core, Message, decode_message, encode_message
@@ -50,7 +52,7 @@ REPORT_AGE_S_MAX = 5.0
 SKEW_MS_MAX = 2000
 """Wall clocks of members that differ by more raise an alarm (chosen)."""
 
-CUT_EVERY_S = 10.0
+CUT_EVERY_S = 2.0
 """At most this often is the log cut: it costs a sync of the database."""
 
 _log = get_logger("metaraft")
@@ -148,7 +150,11 @@ class Member:
             SERVICE,
             handlers={Method.STATUS: self._status},
             inline={Method.COMMIT: self._commit, Method.READ: self._read},
-            one_way={Method.RAFT: self._raft, Method.NOTE: self._note, Method.REPORT: self._report},
+            one_way={
+                Method.RAFT: self._of_members(self._raft),
+                Method.NOTE: self._of_members(self._note),
+                Method.REPORT: self._of_members(self._report),
+            },
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(self.driver.run)
@@ -184,28 +190,32 @@ class Member:
     def _send(self, slot: int, message: Message) -> None:
         self._channels[slot].post_nowait(Method.RAFT, encode_message(message))
 
-    def _slot_of(self, peer: Peer) -> int:
-        slot = self._slots.get(peer.name)
-        if slot is None:
-            raise Refused("NotAMember", f"{peer.name} is no member and cannot take part in Raft")
-        return slot
+    def _of_members(self, take: Callable[[int, bytes], None]) -> Callable[[Request], None]:
+        """A handler of messages from members; whoever else sends one, or one that cannot be, is cut off."""
 
-    def _raft(self, request: Request) -> None:
-        slot = self._slot_of(request.peer)
-        self.driver.receive(slot, decode_message(request.body, self._limits.frame_bytes_max))
+        def handle(request: Request) -> None:
+            slot = self._slots.get(request.peer.name)
+            if slot is None:
+                raise FrameError(f"{request.peer.name} is no member and cannot speak as one")
+            try:
+                take(slot, request.body)
+            except (Refused, msgspec.MsgspecError) as error:
+                raise FrameError(f"{request.peer.name}: {error}") from error
 
-    def _note(self, request: Request) -> None:
-        slot = self._slot_of(request.peer)
-        note = decode_note(request.body)
-        status = self.driver.status
+        return handle
+
+    def _raft(self, slot: int, body: bytes) -> None:
+        self.driver.receive(slot, decode_message(body, self._limits.frame_bytes_max))
+
+    def _note(self, slot: int, body: bytes) -> None:
+        note, status = decode_note(body), self.driver.status
         if note.term == status.term and slot == status.leader:
             self._safe_cut = max(self._safe_cut, note.safe_cut)
             self.driver.clock.heard(note.state_time_ms, trio.current_time())
 
-    def _report(self, request: Request) -> None:
-        report = decode_report(request.body)
-        skew_ms = report.wall_ms - wall_ms()
-        self._reports[self._slot_of(request.peer)] = (trio.current_time(), report, skew_ms)
+    def _report(self, slot: int, body: bytes) -> None:
+        report = decode_report(body)
+        self._reports[slot] = (trio.current_time(), report, report.wall_ms - wall_ms())
 
     async def _tend(self) -> None:
         """Each second: who is short of space, what the others should know, and the cut."""

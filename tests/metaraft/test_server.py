@@ -1,0 +1,342 @@
+"""Three members in one trio run: they agree, keep to exactly once, refuse what they must, and come back."""
+
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+import trio
+
+from cluster.config import Config, address
+from cluster.errors import OutcomeUnknown, Refused, TrilithError, Unavailable
+from cluster.limits import Timings
+from cluster.rpc import Channel
+from metaraft.applier import DiskFailed
+from metaraft.client import MetaClient
+from metaraft.commands import (
+    BucketDone,
+    BucketFound,
+    CreateBucket,
+    DeleteBucket,
+    Done,
+    GetBucket,
+    ListBuckets,
+    RaiseLevel,
+    Touch,
+)
+from metaraft.journal import Journal
+from metaraft.journal_disk import Disk
+from metaraft.model import Copies
+from metaraft.server import Member, prepare
+from metaraft.wire import SERVICE, Method
+from tests.metaraft.members import (
+    SMALL,
+    cluster_folder,
+    equal_rows,
+    identity,
+    members_of,
+    one_leader,
+    soon,
+    until,
+)
+from tests.metaraft.replies import envelope
+
+
+def bucket(name: str) -> CreateBucket:
+    return CreateBucket(name, "owner", Copies(3))
+
+
+async def names(client: MetaClient) -> list[str]:
+    found = await client.read(ListBuckets(), deadline=soon())
+    return [bucket.name for bucket in found.buckets]  # type: ignore[union-attr]
+
+
+async def test_members_elect_a_leader_and_hold_the_same_rows() -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (_, client):
+            done = await client.commit(bucket("a"), deadline=soon())
+            assert isinstance(done, BucketDone)
+            found = await client.read(GetBucket("a"), deadline=soon())
+            assert isinstance(found, BucketFound)
+            assert found.bucket == done.bucket
+            statuses = await until(client.status, equal_rows)
+            assert one_leader(statuses)
+            assert client.state_time_ms >= done.bucket.created_ms > 1_700_000_000_000
+
+
+async def test_a_single_member_works_too() -> None:
+    with cluster_folder(members=1) as config:
+        async with members_of(config) as (_, client):
+            await client.commit(bucket("a"), deadline=soon())
+            assert await names(client) == ["a"]
+
+
+async def test_many_commits_at_once_share_entries() -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (_, client):
+            await client.commit(Touch(), deadline=soon())
+            before = max(status.commit for status in await client.status())
+            async with trio.open_nursery() as nursery:
+                for number in range(300):
+                    nursery.start_soon(commit_one, client, f"b-{number:03}")
+            after = max(status.commit for status in await client.status())
+            assert after - before < 150
+            assert await names(client) == [f"b-{number:03}" for number in range(300)]
+
+
+async def commit_one(client: MetaClient, name: str) -> None:
+    await client.commit(bucket(name), deadline=soon())
+
+
+async def test_the_same_key_has_one_effect_and_one_result() -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (_, client):
+            key = b"k" * 16
+            first = await client.commit(bucket("a"), key=key, deadline=soon())
+            assert await client.commit(bucket("a"), key=key, deadline=soon()) == first
+            with pytest.raises(Refused, match="already") as refused:
+                await client.commit(bucket("a"), deadline=soon())
+            assert refused.value.code == "BucketAlreadyExists"
+
+
+async def test_a_follower_names_the_leader_and_takes_nothing() -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (_, client):
+            await client.commit(Touch(), deadline=soon())
+            statuses = await until(client.status, lambda found: all(status.leader for status in found))
+            follower = next(status for status in statuses if status.role == "follower")
+            for method, body in ((Method.COMMIT, envelope()), (Method.READ, b"")):
+                with pytest.raises(Unavailable) as refused:
+                    await ask(config, follower.name, method, body)
+                assert refused.value.code == "NotLeader"
+                assert refused.value.detail == {"leader": str(follower.leader)}
+
+
+async def ask(config: Config, member: str, method: int, body: bytes) -> bytes:
+    node = next(node for node in config.member if node.name == member)
+    channel = Channel(
+        address(node.listen, config.base), member, SERVICE, identity(config), config.limits, config.timings
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(channel.run)
+        await channel.wait_connected()
+        try:
+            return await channel.call(method, body, deadline=soon())
+        except TrilithError as error:
+            failure = error
+        finally:
+            nursery.cancel_scope.cancel()
+    raise failure
+
+
+async def test_a_stranger_cannot_send_raft_messages() -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (members, client):
+            await client.commit(Touch(), deadline=soon())
+            node = config.member[0]
+            changes: list[bool] = []
+            gone = trio.Event()
+
+            def changed(up: bool) -> None:
+                changes.append(up)
+                if not up:
+                    gone.set()
+
+            stranger = Channel(
+                address(node.listen, config.base),
+                node.name,
+                SERVICE,
+                identity(config, "api-1"),
+                config.limits,
+                config.timings,
+                on_change=changed,
+            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stranger.run)
+                await stranger.wait_connected()
+                stranger.post_nowait(Method.RAFT, msgspec.msgpack.encode([3, 99, 99, 99]))
+                with trio.fail_after(30):
+                    await gone.wait()
+                nursery.cancel_scope.cancel()
+            assert members.running[1].driver.status.term < 99
+
+
+async def test_without_a_majority_nothing_is_acknowledged_and_nothing_hangs() -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (members, client):
+            await client.commit(bucket("a"), deadline=soon())
+            leader = client.leader
+            assert leader is not None
+            await members.stop(*({1, 2, 3} - {leader}))
+            with pytest.raises((Unavailable, OutcomeUnknown)):
+                await client.commit(bucket("b"), deadline=trio.current_time() + 1.0)
+            with pytest.raises(Unavailable) as refused:
+                await client.read(ListBuckets(), deadline=trio.current_time() + 1.0)
+            assert refused.value.code == "NoQuorum"
+
+
+async def test_a_member_that_was_away_catches_up() -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (members, client):
+            await client.commit(Touch(), deadline=soon())
+            leader = client.leader
+            assert leader is not None
+            away = leader % 3 + 1
+            await members.stop(away)
+            for number in range(20):
+                await client.commit(bucket(f"b-{number:02}"), deadline=soon())
+            await members.start(away)
+            await until(client.status, equal_rows)
+
+
+async def test_all_members_at_once_come_back_with_everything() -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (members, client):
+            for number in range(10):
+                await client.commit(bucket(f"b-{number}"), deadline=soon())
+            before = client.state_time_ms
+            await members.stop(1, 2, 3)
+            await members.start(1, 2, 3)
+            assert await names(client) == [f"b-{number}" for number in range(10)]
+            await client.commit(DeleteBucket("b-0"), deadline=soon())
+            await until(client.status, equal_rows)
+            assert client.state_time_ms >= before
+
+
+async def test_commits_go_on_under_a_new_leader_and_nothing_acknowledged_is_lost() -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (members, client):
+            acknowledged: list[str] = []
+
+            async def write(worker: int) -> None:
+                for number in range(15):
+                    name = f"b-{worker}-{number:02}"
+                    await client.commit(bucket(name), deadline=soon())
+                    acknowledged.append(name)
+
+            async with trio.open_nursery() as nursery:
+                for worker in range(8):
+                    nursery.start_soon(write, worker)
+                with trio.fail_after(60):
+                    while len(acknowledged) < 30:
+                        await client.status()
+                leader = client.leader
+                assert leader is not None
+                await members.stop(leader)
+            await members.start(leader)
+            assert await names(client) == sorted(acknowledged)
+            assert len(acknowledged) == 120
+            await until(client.status, equal_rows)
+
+
+@dataclass(frozen=True)
+class Short:
+    code: str
+    limits: dict[str, float]
+
+
+@pytest.mark.parametrize(
+    "short",
+    [
+        Short("NoSpace", {"free_bytes_min": 1 << 60}),
+        Short("NoSpace", {"free_percent_min": 100.1}),
+        Short("LogFull", {"log_bytes_max": 1}),
+    ],
+)
+async def test_while_space_is_short_growing_commands_are_refused_and_deletes_pass(short: Short) -> None:
+    limits = msgspec.structs.replace(SMALL, **short.limits)
+    with cluster_folder(limits=limits) as config:
+        async with members_of(config) as (_, client):
+            with pytest.raises(Unavailable) as refused:
+                await client.commit(bucket("a"), deadline=soon())
+            assert refused.value.code == short.code
+            with pytest.raises(Refused) as passed:
+                await client.commit(DeleteBucket("a"), deadline=soon())
+            assert passed.value.code == "NoSuchBucket"
+            statuses = await client.status()
+            assert short.code in {status.refusal for status in statuses}
+
+
+async def test_the_log_is_cut_at_every_member_below_what_all_have() -> None:
+    limits = msgspec.structs.replace(SMALL, journal_segment_bytes=64 * 1024, journal_cache_bytes=64 * 1024)
+    with cluster_folder(limits=limits) as config:
+        async with members_of(config) as (members, client):
+
+            async def first_indices() -> set[int]:
+                await client.commit(Touch(b"x" * 16_000), deadline=soon())
+                return {member.journal.first_index for member in members.running.values()}
+
+            await until(first_indices, lambda found: min(found) > 1)
+            await members.stop(1, 2, 3)
+            await members.start(1, 2, 3)
+            await client.commit(Touch(), deadline=soon())
+            await until(client.status, equal_rows)
+
+
+async def test_the_log_is_kept_for_a_member_that_is_away() -> None:
+    limits = msgspec.structs.replace(SMALL, journal_segment_bytes=64 * 1024)
+    with cluster_folder(limits=limits) as config:
+        async with members_of(config) as (members, client):
+            await client.commit(Touch(), deadline=soon())
+            leader = client.leader
+            assert leader is not None
+            away = leader % 3 + 1
+            await members.stop(away)
+            for _ in range(40):
+                await client.commit(Touch(b"x" * 16_000), deadline=soon())
+            assert {member.journal.first_index for member in members.running.values()} == {1}
+            await members.start(away)
+            await until(client.status, equal_rows)
+
+
+async def test_the_level_is_not_raised_above_what_all_programs_know() -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (_, client):
+            with pytest.raises(Refused) as refused:
+                await client.commit(RaiseLevel(2), deadline=soon())
+            assert refused.value.code == "UnknownLevel"
+            assert isinstance(await client.commit(Touch(), deadline=soon()), Done)
+
+
+class FailingDisk(Disk):
+    """A disk whose syncs fail once `failing` is set."""
+
+    failing = False
+
+    def fdatasync(self, fd: int) -> None:
+        """Fail, or sync."""
+        if self.failing:
+            raise OSError(5, "Input/output error")
+        super().fdatasync(fd)
+
+
+async def test_a_member_whose_journal_fails_ends_and_the_others_go_on() -> None:
+    with cluster_folder(timings=Timings(leader_fallback_s=1.0)) as config:
+        async with members_of(config) as (members, client):
+            await client.commit(Touch(), deadline=soon())
+            leader = client.leader
+            assert leader is not None
+            away = leader % 3 + 1
+            await members.stop(away)
+            node = config.member[away - 1]
+            disk = FailingDisk()
+
+            def open_journal(*arguments: object, **named: object) -> Journal:
+                return Journal.open(*arguments, **named, disk=disk)  # type: ignore[arg-type]
+
+            member = Member(config, node, identity(config, node.name), open_journal=open_journal)
+            try:
+                with pytest.RaisesGroup(DiskFailed, flatten_subgroups=True):
+                    async with trio.open_nursery() as nursery:
+                        await nursery.start(member.run)
+                        disk.failing = True
+                        await client.commit(Touch(), deadline=soon())
+                        await trio.sleep_forever()
+            finally:
+                member.close()
+            await client.commit(Touch(), deadline=soon())
+
+
+def test_a_member_is_prepared_once() -> None:
+    with cluster_folder(members=1) as config, pytest.raises(Refused) as refused:
+        prepare(config, config.member[0])
+    assert refused.value.code == "MemberExists"
