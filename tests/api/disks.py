@@ -54,6 +54,7 @@ class TinyMetadata:
         self.late: list[AddHolders] = []
         self.told = trio.Event()
         self.gone = False
+        self.space_reads = 0
 
     async def commit(self, command: Command, *, deadline: float, trace_id: str = "") -> Result:
         """Registers disks, notes late holders."""
@@ -79,6 +80,7 @@ class TinyMetadata:
             raise Unavailable("NoQuorum", "no quorum")
         match query:
             case GetSpace():
+                self.space_reads += 1
                 return SpaceFound(SpaceInfo(1, self.revision, 0, tuple(self.disks.values())))
             case GetHolders():
                 return HoldersFound({name: self.chunks[name] for name in query.chunk_ids if name in self.chunks})
