@@ -28,9 +28,10 @@ from cluster.frames import (
 from cluster.hello import greet, lost
 from cluster.identity import NodeIdentity
 from cluster.limits import Limits, Timings
-from cluster.links import Link, dial
+from cluster.links import Link
 from cluster.log import get_logger
 from cluster.outbox import Outbox
+from cluster.sockets import dial
 
 _FIRST_RETRY_S = 0.05
 _REQUEST_IDS = 2**32

@@ -51,14 +51,14 @@ class Outbox:
 
     def flush(self) -> None:
         """Send now what can be sent without waiting; the writer does the rest. Never raises."""
-        if self._rest is None and self._queued and self._link.direct and self.broken is None:
+        if self._rest is None and self._queued and self.broken is None:
             rest = self._take()
             try:
                 size = self._link.send_nowait(rest)
             except trio.BrokenResourceError as error:
                 self.fail(error)
                 return
-            if self._sent(rest, size) and not self._queued:
+            if self._sent(rest, size) and not self._queued and not self._link.unsent:
                 return
         self.wake()
 
@@ -84,13 +84,12 @@ class Outbox:
         """Write until cancelled. Raises BrokenResourceError when the connection is of no more use."""
         try:
             while True:
-                while self._rest is None and not self._queued and self.broken is None:
+                while self._rest is None and not self._queued and not self._link.unsent and self.broken is None:
                     await self._sleep()
                 if self.broken is not None:
                     raise self.broken
-                rest = self._rest if self._rest is not None else self._take()
                 with trio.move_on_after(self._stall_s) as scope:
-                    self._sent(rest, await self._link.send_some(rest))
+                    await self._send()
                 if scope.cancelled_caught:
                     raise trio.BrokenResourceError(f"the peer took nothing for {self._stall_s} s")
         except trio.BrokenResourceError as error:
@@ -98,6 +97,15 @@ class Outbox:
             raise
         finally:
             self._room.unpark_all()
+
+    async def _send(self) -> None:
+        rest = self._rest
+        if rest is None and self._queued:
+            rest = self._take()
+        if rest is None:
+            await self._link.drain()
+        else:
+            self._sent(rest, await self._link.send_some(rest))
 
     def _take(self) -> memoryview:
         """The next batch; from now on it counts as sent."""

@@ -6,6 +6,7 @@ not read its answers is not read from, and in the end closed (see Outbox); a mal
 nothing else; a handler's failure is its caller's error, and a line in the log.
 """
 
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -29,9 +30,10 @@ from cluster.frames import (
 from cluster.hello import welcome
 from cluster.identity import NodeIdentity
 from cluster.limits import Limits, Timings
-from cluster.links import Link, Listener, open_listener
+from cluster.links import Link
 from cluster.log import get_logger
 from cluster.outbox import Outbox
+from cluster.sockets import Listener, open_listener
 from cluster.transfer import TransferPool, TransferStream
 
 __all__ = [
@@ -155,7 +157,7 @@ async def serve(
         host = _Host(service, listener, me, limits, timings, room)
         while True:
             try:
-                link = await listener.accept()
+                sock = await listener.accept()
             except OSError as error:
                 _log.error("accept_failed", address=str(listener.address), reason=str(error))
                 await trio.sleep(_ACCEPT_PAUSE_S)
@@ -164,9 +166,9 @@ async def serve(
                 room.acquire_nowait()
             except trio.WouldBlock:
                 _log.warning("connection_refused", reason="rpc_connections_max", limit=limits.rpc_connections_max)
-                link.close()
+                sock.close()
                 continue
-            nursery.start_soon(host.serve_link, link)
+            nursery.start_soon(host.serve_socket, sock)
     raise AssertionError("the accept loop does not end")
 
 
@@ -181,13 +183,14 @@ class _Host:
     timings: Timings
     room: trio.Semaphore
 
-    async def serve_link(self, link: Link) -> None:
+    async def serve_socket(self, sock: socket.socket) -> None:
         """One connection, from hello to end; only our own bugs come out of here."""
+        link: Link | None = None
         try:
             with trio.move_on_after(self.timings.connect_s) as scope:
-                link = await self.listener.welcome(link)
+                link = await self.listener.welcome(sock)
                 hello = await welcome(link, self.service.name, self.me)
-            if scope.cancelled_caught or hello is None:
+            if scope.cancelled_caught or link is None or hello is None:
                 return
             peer = Peer(hello.name, self.listener.address)
             if hello.mode == "mux":
@@ -197,7 +200,8 @@ class _Host:
         except (trio.BrokenResourceError, FrameError, Refused, Unavailable) as error:
             _log.info("connection_ended", address=str(self.listener.address), reason=str(error))
         finally:
-            link.close()
+            if link is not None:
+                link.close()
             self.room.release()
 
     async def _serve_transfers(self, link: Link, peer: Peer) -> None:

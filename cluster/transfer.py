@@ -33,7 +33,8 @@ from cluster.frames import (
 from cluster.hello import greet, lost
 from cluster.identity import NodeIdentity
 from cluster.limits import KIB, Limits, Timings
-from cluster.links import Link, dial
+from cluster.links import Link
+from cluster.sockets import dial
 
 _SCRATCH_BYTES = 256 * KIB
 _REQUEST_IDS = 2**32
@@ -245,7 +246,7 @@ class TransferStream:
         self._requested = self._requested or size > 0
         rest = memoryview(head)[size:]
         raw_rest = raw[max(0, size - len(head)) :] if raw is not None else rest[:0]
-        if not rest and not raw_rest:
+        if not rest and not raw_rest and not link.unsent:
             await trio.lowlevel.cancel_shielded_checkpoint()
         self._requested = True
         while rest:
@@ -253,6 +254,8 @@ class TransferStream:
         while raw_rest:
             raw_rest = raw_rest[await link.send_some(raw_rest) :]
             scope.deadline = min(self.deadline, trio.current_time() + self._idle_s)
+        if link.unsent:
+            await link.drain()
 
     def _stalled(self) -> TrilithError:
         self._link.close()

@@ -26,8 +26,8 @@ from cluster.identity import (
     tls_identity,
 )
 from cluster.limits import Limits, Timings
-from cluster.links import dial, open_listener
 from cluster.rpc import Channel, TransferPool
+from cluster.sockets import dial, open_listener
 from tests.cluster.pairs import CLUSTER, Pair, identity, running, short_folder
 from tests.cluster.worlds import ECHO, World, settle, soon
 

@@ -7,8 +7,9 @@ from cluster.errors import OutcomeUnknown, Refused, Unavailable
 from cluster.frames import Kind, encode
 from cluster.hello import greet, welcome
 from cluster.limits import KIB, MIB, Limits, Timings
-from cluster.links import Link, dial, open_listener
+from cluster.links import Link
 from cluster.rpc import Channel, Reply, Request, Service
+from cluster.sockets import dial, open_listener
 from tests.cluster.pairs import identity, running, short_folder, where
 from tests.cluster.worlds import BIG, ECHO, HANG, INLINE, LATER, NOTE, World, calls_waiting, settle, soon
 
@@ -160,7 +161,7 @@ async def test_a_call_that_still_waits_in_the_queue_was_not_sent() -> None:
 
             async def accept_and_read_nothing() -> None:
                 while True:
-                    link = await listener.accept()
+                    link = await listener.welcome(await listener.accept())
                     await welcome(link, "test", me)
                     links.append(link)
 
@@ -197,7 +198,7 @@ async def test_a_peer_that_takes_nothing_breaks_the_connection(autojump_clock: o
 
             async def accept_and_read_nothing() -> None:
                 while True:
-                    link = await listener.accept()
+                    link = await listener.welcome(await listener.accept())
                     await welcome(link, "test", me)
                     links.append(link)
 

@@ -9,8 +9,8 @@ from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unava
 from cluster.frames import HEADER_BYTES, Kind, encode, encode_header
 from cluster.hello import greet, receive_exactly, receive_frame
 from cluster.limits import MIB, Limits
-from cluster.links import dial
 from cluster.rpc import Request, Service, TransferPool, TransferStream
+from cluster.sockets import dial
 from tests.cluster.pairs import Transport, open_files, running
 from tests.cluster.worlds import settle
 
@@ -303,7 +303,7 @@ async def test_a_server_that_is_gone_is_unavailable_and_one_that_dies_leaves_it_
 async def test_an_idle_connection_that_died_is_not_used() -> None:
     async with running(Disk().service) as pair, pair.pool() as pool:
         await put(pool)
-        pool._idle[0]._link._socket.shutdown(2)
+        pool._idle[0]._link.socket.shutdown(2)
         assert await put(pool) == b"stored"
         assert idle(pool) == 1
 

@@ -10,8 +10,9 @@ import trio
 
 from cluster.frames import Kind, encode, encode_header
 from cluster.hello import Mode, greet
-from cluster.links import Link, dial
+from cluster.links import Link
 from cluster.rpc import Service
+from cluster.sockets import dial
 from tests.cluster.pairs import Pair, open_files, running
 from tests.cluster.test_transfer import Disk
 from tests.cluster.worlds import ECHO, FAIL, HANG, INLINE, LATER, NOTE, World, settle, soon
