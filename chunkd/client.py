@@ -166,7 +166,11 @@ class ChunkClient:
         try:
             await self._channel.run(task_status=task_status)
         finally:
-            self._pool.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close the idle transfer connections, as the end of `run` does; the client can still be used."""
+        self._pool.close()
 
     async def put(
         self,
@@ -191,7 +195,8 @@ class ChunkClient:
                 await self._request(stream, Method.PUT, ask, deadline, trace_id, space)
                 eager = len(view) <= wire.EAGER_BYTES_MAX
                 if eager or (await self._response(stream, wire.PutGo)).needed:
-                    await stream.send_raw(view)
+                    for start in range(0, len(view), PIECE_BYTES):  # between pieces the daemon can refuse the rest
+                        await stream.send_raw(view[start : start + PIECE_BYTES])
                     await stream.receive_response()
             self._hash_lists.add(chunk_id, len(view), hashes)
             return

@@ -79,9 +79,13 @@ class ChunkServer:
             },
             transfers={Method.PUT: self._put, Method.GET: self._get},
         )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._upkeep)
-            await serve(service, listen, self._me, self._limits, self._config.timings, task_status=task_status)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._upkeep)
+                await serve(service, listen, self._me, self._limits, self._config.timings, task_status=task_status)
+        finally:
+            for source in self._sources.values():
+                source.close()
 
     async def drain(self) -> None:
         """Take no more bodies, and wait a while for those in flight."""

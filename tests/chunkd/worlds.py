@@ -1,9 +1,11 @@
 """A store, a daemon and a client in one trio run, on a temporary folder."""
 
+import itertools
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -19,9 +21,12 @@ from cluster.limits import Limits, Timings
 
 CLUSTER = "test-cluster"
 
+_numbers = itertools.count()
+
 
 def make_config(root: Path, *, nodes: int = 1, limits: Limits | None = None) -> Config:
-    """A configuration with chunk daemons n1, n2, ... under a folder."""
+    """A configuration with chunk daemons n1, n2, ... under a folder, and their sockets in one with a short path."""
+    sockets = Path(tempfile.gettempdir(), f"ck-{os.getpid()}-{next(_numbers)}")
     return Config(
         format=1,
         cluster_id=CLUSTER,
@@ -30,7 +35,7 @@ def make_config(root: Path, *, nodes: int = 1, limits: Limits | None = None) -> 
             ChunkdConfig(
                 name=f"n{number}",
                 disk_id=f"{number:032x}",
-                listen=f"unix:{root}/run/n{number}.sock",
+                listen=f"unix:{sockets}/n{number}",
                 directory=f"n{number}",
             )
             for number in range(1, nodes + 1)
@@ -58,7 +63,6 @@ def open_disk(root: Path, files: Files | None = None, *, limits: Limits | None =
 @contextmanager
 def node_store(config: Config, node: ChunkdConfig, files: Files | None = None) -> Generator[Store]:
     """A node's store, prepared if needed, closed at the end."""
-    Path(config.base, "run").mkdir(mode=0o700, exist_ok=True)
     directory = config.path(node.directory)
     if not directory.exists():
         prepare(directory, config.cluster_id, node.disk_id)
@@ -70,10 +74,14 @@ def node_store(config: Config, node: ChunkdConfig, files: Files | None = None) -
         timings=config.timings,
         files=files,
     )
+    sockets = Path(node.listen.removeprefix("unix:")).parent
+    sockets.mkdir(mode=0o700, exist_ok=True)
     try:
         yield store
     finally:
         store.close()
+        with suppress(OSError):  # another daemon's socket is still there
+            sockets.rmdir()
 
 
 @asynccontextmanager
