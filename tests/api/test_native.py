@@ -6,7 +6,6 @@ import os
 import random
 from email.utils import formatdate
 
-import pytest
 from blake3 import blake3
 
 from api.names import RESERVED_BUCKETS
@@ -357,61 +356,61 @@ async def test_conditions_tell_nobody_without_a_key_what_exists() -> None:
         assert len(answers) == 1
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "headers", "status", "code"),
-    [
-        ("PUT", "/objects/" + "k" * 1025, SMALL, {}, 400, "KeyTooLong"),
-        ("GET", "/objects/" + "k" * 1025, None, {}, 400, "KeyTooLong"),
-        ("PUT", "/objects/%ff", SMALL, {}, 400, "InvalidKey"),
-        ("PUT", "/objects/a%00b", SMALL, {}, 400, "InvalidKey"),
-        ("PUT", "/objects/", SMALL, {}, 400, "InvalidKey"),
-        ("PUT", "/objects/a", SMALL, {"content-md5": "x"}, 400, "InvalidDigest"),
-        ("PUT", "/objects/a", SMALL, {"repr-digest": "sha-256=x"}, 400, "InvalidDigest"),
-        ("PUT", "/objects/a", SMALL, {"x-amz-meta-a": "x" * 2048}, 400, "MetadataTooLarge"),
-        ("PUT", "/objects/a", SMALL, {"x-amz-meta-": "x"}, 400, "InvalidHeader"),
-        ("PUT", "/objects/a", SMALL, {"idempotency-key": "x" * 256}, 400, "InvalidArgument"),
-        ("PUT", "/objects/a", SMALL, {"idempotency-key": ""}, 400, "InvalidArgument"),
-        ("PUT", "/objects/a", SMALL, {"if-match": ""}, 400, "InvalidHeader"),
-        ("PUT", "/objects/a", SMALL, {"content-range": "bytes 0-1/2"}, 400, "InvalidArgument"),
-        ("PUT", "/objects/a?acl", SMALL, {}, 400, "InvalidArgument"),
-        ("PUT", "/objects/a", bytes(2000), {}, 413, "EntityTooLarge"),
-        ("PUT", "/objects/a", [bytes(600)] * 3, {}, 413, "EntityTooLarge"),
-        ("GET", "/objects/a?version=1", None, {}, 400, "InvalidArgument"),
-        ("GET", "/objects?limit=0", None, {}, 400, "InvalidArgument"),
-        ("GET", "/objects?limit=1001", None, {}, 400, "InvalidArgument"),
-        ("GET", "/objects?limit=ten", None, {}, 400, "InvalidArgument"),
-        ("GET", "/objects?limit=1&limit=2", None, {}, 400, "InvalidArgument"),
-        ("GET", "/objects?prefix=%ff", None, {}, 400, "InvalidArgument"),
-        ("GET", "/objects?prefix=" + "k" * 1025, None, {}, 400, "InvalidArgument"),
-        ("GET", "/objects?after=%00", None, {}, 400, "InvalidArgument"),
-        ("GET", "/objects?max-keys=1", None, {}, 400, "InvalidArgument"),
-        ("GET", "/objects?cursor=nonsense", None, {}, 400, "InvalidCursor"),
-        ("GET", "/buckets/missing", None, {}, 404, "NoSuchBucket"),
-        ("GET", "/buckets/missing/objects", None, {}, 404, "NoSuchBucket"),
-        ("GET", "/buckets/missing/objects/a", None, {}, 404, "NoSuchBucket"),
-        ("PUT", "/buckets/missing/objects/a", SMALL, {}, 404, "NoSuchBucket"),
-        ("DELETE", "/buckets/missing/objects/a", None, {}, 404, "NoSuchBucket"),
-        ("DELETE", "/buckets/missing", None, {}, 404, "NoSuchBucket"),
-        ("GET", "/buckets/..", None, {}, 404, "NoSuchBucket"),
-        ("PUT", "/buckets/Wrong", None, {}, 400, "InvalidBucketName"),
-        ("PUT", "/buckets/%ff", None, {}, 400, "InvalidBucketName"),
-        *(("PUT", f"/buckets/{name}", None, {}, 400, "InvalidBucketName") for name in sorted(RESERVED_BUCKETS)),
-        ("POST", "/objects/a", SMALL, {}, 405, "MethodNotAllowed"),
-        ("PUT", "/objects", SMALL, {}, 405, "MethodNotAllowed"),
-        ("GET", "/nowhere", None, {}, 404, "NoSuchPath"),
-        ("GET", "/", None, {}, 404, "NoSuchPath"),
-        ("GET", "/buckets/default/nowhere", None, {}, 404, "NoSuchPath"),
-        ("GET", "/minio/health/nowhere", None, {}, 404, "NoSuchPath"),
-    ],
-)
-async def test_bad_input_gets_the_right_4xx_with_a_clear_text(
-    method: str, path: str, body: bytes | list[bytes] | None, headers: dict[str, str], status: int, code: str
-) -> None:
+BAD_INPUT: list[tuple[str, str, bytes | list[bytes] | None, dict[str, str], int, str]] = [
+    ("PUT", "/objects/" + "k" * 1025, SMALL, {}, 400, "KeyTooLong"),
+    ("GET", "/objects/" + "k" * 1025, None, {}, 400, "KeyTooLong"),
+    ("PUT", "/objects/%ff", SMALL, {}, 400, "InvalidKey"),
+    ("PUT", "/objects/a%00b", SMALL, {}, 400, "InvalidKey"),
+    ("PUT", "/objects/", SMALL, {}, 400, "InvalidKey"),
+    ("PUT", "/objects/a", SMALL, {"content-md5": "x"}, 400, "InvalidDigest"),
+    ("PUT", "/objects/a", SMALL, {"repr-digest": "sha-256=x"}, 400, "InvalidDigest"),
+    ("PUT", "/objects/a", SMALL, {"x-amz-meta-a": "x" * 2048}, 400, "MetadataTooLarge"),
+    ("PUT", "/objects/a", SMALL, {"x-amz-meta-": "x"}, 400, "InvalidHeader"),
+    ("PUT", "/objects/a", SMALL, {"idempotency-key": "x" * 256}, 400, "InvalidArgument"),
+    ("PUT", "/objects/a", SMALL, {"idempotency-key": ""}, 400, "InvalidArgument"),
+    ("PUT", "/objects/a", SMALL, {"if-match": ""}, 400, "InvalidHeader"),
+    ("PUT", "/objects/a", SMALL, {"content-range": "bytes 0-1/2"}, 400, "InvalidArgument"),
+    ("PUT", "/objects/a?acl", SMALL, {}, 400, "InvalidArgument"),
+    ("PUT", "/objects/a", bytes(2000), {}, 413, "EntityTooLarge"),
+    ("PUT", "/objects/a", [bytes(600)] * 3, {}, 413, "EntityTooLarge"),
+    ("GET", "/objects/a?version=1", None, {}, 400, "InvalidArgument"),
+    ("GET", "/objects?limit=0", None, {}, 400, "InvalidArgument"),
+    ("GET", "/objects?limit=1001", None, {}, 400, "InvalidArgument"),
+    ("GET", "/objects?limit=ten", None, {}, 400, "InvalidArgument"),
+    ("GET", "/objects?limit=1&limit=2", None, {}, 400, "InvalidArgument"),
+    ("GET", "/objects?prefix=%ff", None, {}, 400, "InvalidArgument"),
+    ("GET", "/objects?prefix=" + "k" * 1025, None, {}, 400, "InvalidArgument"),
+    ("GET", "/objects?after=%00", None, {}, 400, "InvalidArgument"),
+    ("GET", "/objects?max-keys=1", None, {}, 400, "InvalidArgument"),
+    ("GET", "/objects?cursor=nonsense", None, {}, 400, "InvalidCursor"),
+    ("GET", "/buckets/missing", None, {}, 404, "NoSuchBucket"),
+    ("GET", "/buckets/missing/objects", None, {}, 404, "NoSuchBucket"),
+    ("GET", "/buckets/missing/objects/a", None, {}, 404, "NoSuchBucket"),
+    ("PUT", "/buckets/missing/objects/a", SMALL, {}, 404, "NoSuchBucket"),
+    ("DELETE", "/buckets/missing/objects/a", None, {}, 404, "NoSuchBucket"),
+    ("DELETE", "/buckets/missing", None, {}, 404, "NoSuchBucket"),
+    ("GET", "/buckets/..", None, {}, 404, "NoSuchBucket"),
+    ("PUT", "/buckets/Wrong", None, {}, 400, "InvalidBucketName"),
+    ("PUT", "/buckets/%ff", None, {}, 400, "InvalidBucketName"),
+    *(("PUT", f"/buckets/{name}", None, {}, 400, "InvalidBucketName") for name in sorted(RESERVED_BUCKETS)),
+    ("POST", "/objects/a", SMALL, {}, 405, "MethodNotAllowed"),
+    ("PUT", "/objects", SMALL, {}, 405, "MethodNotAllowed"),
+    ("GET", "/nowhere", None, {}, 404, "NoSuchPath"),
+    ("GET", "/", None, {}, 404, "NoSuchPath"),
+    ("GET", "/buckets/default/nowhere", None, {}, 404, "NoSuchPath"),
+    ("GET", "/minio/health/nowhere", None, {}, 404, "NoSuchPath"),
+]
+
+
+async def test_bad_input_gets_the_right_4xx_with_a_clear_text() -> None:
     limits = Limits(disk_reserve_bytes=0, free_bytes_min=0, free_percent_min=0, map_bytes=1 << 28, put_bytes_max=1000)
     async with whole(limits=limits) as cluster:
-        error = refused(await cluster.call(method, path, body, headers), status, code)
-        if code in ("KeyTooLong", "MetadataTooLarge", "EntityTooLarge"):
-            assert error["limit"]
+        for method, path, body, headers, status, code in BAD_INPUT:
+            error = refused(await cluster.call(method, path, body, headers), status, code)
+            if code in ("KeyTooLong", "MetadataTooLarge", "EntityTooLarge"):
+                assert error["limit"]
+        assert (await cluster.get("/objects")).json["objects"] == []
+        assert len((await cluster.get("/buckets")).json["buckets"]) == 1
 
 
 async def test_a_retry_under_one_idempotency_key_has_one_effect_and_the_first_result() -> None:
@@ -479,7 +478,7 @@ async def test_with_one_daemon_down_all_goes_on_and_with_two_writes_are_refused(
 
 async def test_nothing_of_a_broken_upload_is_visible() -> None:
     async with whole() as cluster:
-        answer = await cluster.call("PUT", "/objects/a", LARGE[:100], {"content-length": "200"})
+        answer = await cluster.call("PUT", "/objects/a", [LARGE[:100]], {"content-length": "200"})
         refused(answer, 400, "IncompleteBody")
         refused(await cluster.get("/objects/a"), 404, "NoSuchKey")
 

@@ -112,7 +112,7 @@ async def call_asgi(
     pieces = [body or b""] if body is None or isinstance(body, bytes) else list(body)
     if isinstance(body, bytes):
         sent.append((b"content-length", b"%d" % len(body)))
-    elif body is not None:
+    elif body is not None and "content-length" not in headers:
         sent.append((b"transfer-encoding", b"chunked"))
     scope = {
         "type": "http",
@@ -188,7 +188,13 @@ async def whole(
         api=(ApiConfig(name="api-1"),),
         limits=limits or Limits(disk_reserve_bytes=0, free_bytes_min=0, free_percent_min=0, map_bytes=1 << 30),
         timings=Timings(
-            **{"election_timeout_min_s": 0.1, "election_timeout_max_s": 0.2, "heartbeat_s": 0.03, **timings}
+            **{
+                "election_timeout_min_s": 0.1,
+                "election_timeout_max_s": 0.2,
+                "heartbeat_s": 0.03,
+                "reconnect_s": 0.1,
+                **timings,
+            }
         ),
         base=str(root),
     )
@@ -198,8 +204,8 @@ async def whole(
         apps = compose(config, "api-1", NodeIdentity(config.cluster_id, "api-1"), ACCESS, SECRET)
         async with trio.open_nursery() as nursery:
             found = Whole(config, apps, nursery)
-            for node in (*config.member, *config.chunkd):
-                await found.start(node.name)
+            for name in [member.name for member in config.member] + [chunkd.name for chunkd in config.chunkd]:
+                await found.start(name)
             for part in (apps.meta, apps.nodes, apps.writer, apps.reader):
                 await nursery.start(part.run)
             nursery.start_soon(make_default_bucket, apps, ACCESS, config)
