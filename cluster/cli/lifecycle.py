@@ -35,7 +35,7 @@ from cluster.supervisor import (
     write_endpoints,
 )
 
-_READY_S = 60.0  # a start that takes longer is reported, and goes on
+_READY_S = 120.0  # a start that takes longer is reported, and goes on
 
 
 def _shape_options[**P, R](function: Callable[P, R]) -> Callable[P, R]:
