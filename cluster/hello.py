@@ -85,12 +85,16 @@ async def greet(link: Link, service: str, mode: Mode, peer: str, me: NodeIdentit
 async def welcome(link: Link, service: str, me: NodeIdentity) -> Hello | None:
     """The server's half: the client's hello, its name certified where there is TLS.
 
-    None: it went away, or was refused and told so. Raises FrameError.
+    None: it went away, or was refused and told so. Raises FrameError, after telling.
     """
-    frame = await receive_frame(link, HELLO_BYTES_MAX)
-    if frame is None:
-        return None
-    hello = _decode(frame)
+    try:
+        frame = await receive_frame(link, HELLO_BYTES_MAX)
+        if frame is None:
+            return None
+        hello = _decode(frame)
+    except FrameError as error:
+        await refuse(link, Refused("BadHello", f"{me.name} speaks protocol {PROTOCOL_VERSION}: {error}"))
+        raise
     refused = refusal(hello, service, me, link.peer_name)
     if refused is not None:
         await refuse(link, refused)

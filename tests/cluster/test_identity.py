@@ -26,6 +26,7 @@ from cluster.identity import (
     tls_identity,
 )
 from cluster.limits import Limits, Timings
+from cluster.links import Link
 from cluster.rpc import Channel, TransferPool
 from cluster.sockets import dial, open_listener
 from tests.cluster.pairs import CLUSTER, Pair, identity, running, short_folder
@@ -97,18 +98,38 @@ async def test_a_pool_to_the_wrong_service_is_refused() -> None:
 @pytest.mark.parametrize(
     "poison", [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", bytes(64), b"\xff" * 64, encode(Kind.REQUEST, 1, 1, b"x")]
 )
-async def test_whoever_does_not_begin_with_a_hello_is_closed(poison: bytes) -> None:
+async def test_whoever_does_not_begin_with_a_hello_is_told_and_closed(poison: bytes) -> None:
     world = World()
     async with running(world.service) as pair:
         link = await dial(pair.address, "server", pair.me)
         await link.send_all(poison)
-        with trio.fail_after(1):
-            try:
-                assert await link.receive_some(100) == b""
-            except trio.BrokenResourceError:
-                link.close()
+        with trio.fail_after(5):
+            frame = await receive_frame(link, HELLO_BYTES_MAX)
+            assert frame is not None
+            assert decode_error(frame.body).code == "BadHello"
+            assert not await closed(link)
         link.close()
         assert world.peers == []
+
+
+async def closed(link: Link) -> bytes:
+    """What still comes before the end."""
+    try:
+        return await link.receive_some(100)
+    except trio.BrokenResourceError:
+        return b""
+
+
+async def test_a_newer_protocol_is_told_which_one_is_spoken_here() -> None:
+    async with running(World().service) as pair:
+        link = await dial(pair.address, "server", pair.me)
+        hello = bytearray(encode(Kind.HELLO, body=msgspec.msgpack.encode(HELLO)))
+        hello[4] = PROTOCOL_VERSION + 1
+        await link.send_all(hello)
+        frame = await receive_frame(link, HELLO_BYTES_MAX)
+        assert frame is not None
+        assert "protocol version 2" in decode_error(frame.body).message
+        link.close()
 
 
 async def test_whoever_says_nothing_is_closed(autojump_clock: object) -> None:
