@@ -11,10 +11,9 @@ import os
 from collections.abc import Iterator
 
 import lmdb
-from awscrt.checksums import crc32c
 
 from cluster.errors import Corrupt
-from metaraft.rows import RESIDUE, SET_HASH_MODULUS, row_hash, seal, unseal
+from metaraft.rows import SET_HASH_MODULUS, row_hash, seal, unseal
 
 type _Transaction = lmdb.Transaction[bytes]
 type _Cursor = lmdb.Cursor[bytes]
@@ -68,9 +67,7 @@ class LmdbReader:
         stored = self._get(key)
         if stored is None:
             return None
-        if crc32c(stored, crc32c(key)) != RESIDUE:
-            unseal(key, stored)
-        return stored[:-4]
+        return unseal(key, stored)
 
     def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
         """The first row of [start, stop), or None."""
@@ -87,13 +84,12 @@ class LmdbReader:
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The rows of [start, stop) in order."""
         cursor = self._txn.cursor()
-        found = cursor.set_range(start)
-        while found:
-            key, stored = cursor.item()
+        if not cursor.set_range(start):
+            return
+        for key, stored in cursor:
             if key >= stop:
                 return
             yield key, unseal(key, stored)
-            found = cursor.next()
 
 
 class LmdbRows(LmdbReader):
@@ -114,8 +110,7 @@ class LmdbRows(LmdbReader):
         stored = seal(key, value)
         old = self._get(key)
         if old is not None:
-            if crc32c(old, crc32c(key)) != RESIDUE:
-                unseal(key, old)
+            unseal(key, old)
             self._sum -= row_hash(key, old)
             if len(old) > SHRINK_BYTES_MIN and len(stored) < len(old):
                 self._txn.delete(key)
@@ -133,8 +128,7 @@ class LmdbRows(LmdbReader):
         """Remove a row that is known to be there."""
         old = self._txn.pop(key)
         assert old is not None, "a removed row is there"
-        if crc32c(old, crc32c(key)) != RESIDUE:
-            unseal(key, old)
+        unseal(key, old)
         self._sum -= row_hash(key, old)
 
     def note(self, key: bytes, value: bytes) -> None:

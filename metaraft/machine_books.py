@@ -62,7 +62,7 @@ class Books:
         }
         self.disks = {key[1:]: _decode_disk(value) for key, value in _rows_of(rows, Kind.DISK)}
         self._changed_spaces: set[int] = set()
-        self._usage: dict[bytes, tuple[int, int]] = {}
+        self._usage: dict[tuple[int, int, str], list[int]] = {}
         self._buckets: dict[str, Bucket | None] = {}
 
     def revise(self, space: int) -> int:
@@ -137,17 +137,9 @@ class Books:
 
     def use(self, bucket: Bucket, owner: str, size: int, objects: int) -> None:
         """Count bytes and objects of a bucket and of an owner up or down."""
-        keys = (
-            bucket_key(bucket.space, bucket.bucket_id, Kind.BUCKET_USAGE),
-            owner_key(bucket.space, owner),
-        )
-        for key in keys:
-            found = self._usage.get(key)
-            if found is None:
-                row = self.rows.get(key)
-                usage = _NO_USAGE if row is None else _decode_usage(row)
-                found = (usage.bytes, usage.objects)
-            self._usage[key] = (found[0] + size, found[1] + objects)
+        counted = self._usage.setdefault((bucket.space, bucket.bucket_id, owner), [0, 0])
+        counted[0] += size
+        counted[1] += objects
 
     def flush(self) -> None:
         """Write what changed since the last flush."""
@@ -155,15 +147,21 @@ class Books:
         for space in sorted(self._changed_spaces):
             rows.put(space_key(space), encode(self.spaces[space]))
         self._changed_spaces.clear()
-        for key, (size, objects) in sorted(self._usage.items()):
-            assert size >= 0, "what is taken out was put in"
-            assert objects >= 0, "what is taken out was put in"
-            if size or objects:
-                rows.put(key, encode(Usage(size, objects)))
-            elif rows.get(key) is not None:
-                rows.delete(key)
+        for (space, bucket_id, owner), (size, objects) in self._usage.items():
+            self._count(bucket_key(space, bucket_id, Kind.BUCKET_USAGE), size, objects)
+            self._count(owner_key(space, owner), size, objects)
         self._usage.clear()
         rows.put(STATE_KEY, encode(self.state))
+
+    def _count(self, key: bytes, size: int, objects: int) -> None:
+        row = self.rows.get(key)
+        before = _NO_USAGE if row is None else _decode_usage(row)
+        after = Usage(before.bytes + size, before.objects + objects)
+        assert min(after.bytes, after.objects) >= 0, "what is taken out was put in"
+        if after != _NO_USAGE:
+            self.rows.put(key, encode(after))
+        elif row is not None:
+            self.rows.delete(key)
 
 
 def _rows_of(rows: Rows, kind: Kind) -> list[tuple[bytes, bytes]]:

@@ -14,7 +14,7 @@ from metaraft.conditions import Present, unmet
 from metaraft.machine_books import OWNER_BYTES_MAX, Books, encode, no_such_bucket, refused
 from metaraft.machine_chunks import Referenced, check_copy, check_new, discard, write
 from metaraft.model import Body, Bucket, DeleteMarker, Inline, Part, Parts, Version
-from metaraft.rows import Trash, invalid_key, successor, version_key, versions_key
+from metaraft.rows import Trash, invalid_key, version_key, versions_key, versions_stop
 
 _decode_version = msgspec.msgpack.Decoder(Version).decode
 
@@ -26,13 +26,10 @@ class _Current(NamedTuple):
     version: Version
 
 
-def _current(books: Books, bucket: Bucket, key: bytes) -> _Current | None:
+def _current(books: Books, versions: bytes) -> _Current | None:
     """The newest version of a key, found by one seek."""
-    start = versions_key(bucket.space, bucket.bucket_id, key)
-    row = books.rows.first(start, successor(start))
-    if row is None:
-        return None
-    return _Current(row[0], _decode_version(row[1]))
+    row = books.rows.first(versions, versions_stop(versions))
+    return None if row is None else _Current(row[0], _decode_version(row[1]))
 
 
 def _present(current: _Current | None) -> Present | None:
@@ -55,7 +52,8 @@ def put_object(books: Books, space: int, command: PutObject) -> Result:
     reason = _invalid_body(command.body, command.size)
     if reason is not None:
         return refused("BadBody", reason)
-    current = _current(books, bucket, key)
+    versions = versions_key(bucket.space, bucket.bucket_id, key)
+    current = _current(books, versions)
     failed = unmet(command.condition, _present(current), command.key)
     if failed is not None:
         return failed
@@ -77,7 +75,7 @@ def put_object(books: Books, space: int, command: PutObject) -> Result:
         checksums=command.checksums,
         owner=command.owner,
     )
-    return _replace(books, bucket, command.key, current, version, changes)
+    return _replace(books, bucket, command.key, versions, current, version, changes)
 
 
 def _invalid_body(body: Body, size: int) -> str | None:
@@ -121,7 +119,8 @@ def copy_object(books: Books, space: int, command: CopyObject) -> Result:
     source = _source(books, source_bucket, command.source_key, command.source_condition)
     if isinstance(source, Failed):
         return source
-    current = _current(books, bucket, key)
+    versions = versions_key(bucket.space, bucket.bucket_id, key)
+    current = _current(books, versions)
     failed = unmet(command.condition, _present(current), command.key)
     if failed is not None:
         return failed
@@ -136,13 +135,15 @@ def copy_object(books: Books, space: int, command: CopyObject) -> Result:
         user_metadata=replaced[2],
         owner=command.owner,
     )
-    return _replace(books, bucket, command.key, current, version, changes)
+    return _replace(books, bucket, command.key, versions, current, version, changes)
 
 
 def _source(books: Books, bucket: Bucket, key: str, condition: Condition) -> Version | Failed:
     """The version to copy from, if its condition holds."""
     encoded = key.encode()
-    found = None if invalid_key(key, encoded) else _current(books, bucket, encoded)
+    found = None
+    if invalid_key(key, encoded) is None:
+        found = _current(books, versions_key(bucket.space, bucket.bucket_id, encoded))
     if found is None or isinstance(found.version.body, DeleteMarker):
         return refused("NoSuchKey", f"there is no {key!r} in the bucket {bucket.name!r}")
     failed = unmet(condition, _present(found), key)
@@ -155,7 +156,9 @@ def delete_object(books: Books, space: int, command: DeleteObject) -> Result:
     if bucket is None or bucket.space != space:
         return no_such_bucket(command.bucket)
     key = command.key.encode()
-    current = None if invalid_key(command.key, key) else _current(books, bucket, key)
+    current = None
+    if invalid_key(command.key, key) is None:
+        current = _current(books, versions_key(bucket.space, bucket.bucket_id, key))
     failed = unmet(command.condition, _present(current), command.key)
     if failed is not None:
         return failed
@@ -168,14 +171,19 @@ def delete_object(books: Books, space: int, command: DeleteObject) -> Result:
 
 
 def _replace(
-    books: Books, bucket: Bucket, key: str, current: _Current | None, version: Version, changes: list[Referenced]
+    books: Books,
+    bucket: Bucket,
+    key: str,
+    versions: bytes,
+    current: _Current | None,
+    version: Version,
+    changes: list[Referenced],
 ) -> Result:
     """Make `version` the only one of its key."""
     write(books, bucket.space, changes)
     if current is not None:
         _take_out(books, bucket, key, current, version.revision)
-    row_key = version_key(bucket.space, bucket.bucket_id, key.encode(), version.revision)
-    books.rows.insert(row_key, encode(version))
+    books.rows.insert(version_key(versions, version.revision), encode(version))
     books.use(bucket, version.owner, version.size, 1)
     return ObjectDone(version.revision, version.created_ms, version.etag, existed=_present(current) is not None)
 

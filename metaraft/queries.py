@@ -46,6 +46,7 @@ from metaraft.rows import (
     space_key,
     successor,
     versions_key,
+    versions_stop,
 )
 
 _BUCKET_NAME_CHARACTERS_MAX = 255  # far above what a name may have, far below what a row's key may
@@ -143,7 +144,7 @@ def _get_object(rows: Reader, _space: int, query: GetObject, _rows_max: int) -> 
     found = None
     if invalid_key(query.key, key) is None:
         start = versions_key(bucket.space, bucket.bucket_id, key)
-        found = rows.first(start, successor(start))
+        found = rows.first(start, versions_stop(start))
     body = b"" if found is None else bytes(decode_head(found[1]).body)
     if found is None or body == DELETE_MARKER:
         return Failed("refused", "NoSuchKey", f"there is no {query.key!r} in the bucket {query.bucket!r}")

@@ -136,7 +136,6 @@ _ZERO = struct.Struct(">BIQ")
 STATE_KEY = bytes([Kind.STATE])
 VERSION_HEAD_BYTES = _BUCKET.size
 VERSION_TAIL_BYTES = 1 + _REVISION.size
-_LAST = b"\x00" + b"\xff" * _REVISION.size
 
 
 def prefix(kind: Kind) -> bytes:
@@ -171,12 +170,17 @@ def owner_key(space: int, owner: str) -> bytes:
 
 def versions_key(space: int, bucket_id: int, key: bytes) -> bytes:
     """What the keys of all versions of an object begin with."""
-    return _BUCKET.pack(Kind.VERSION, space, bucket_id) + key + b"\x00"
+    return _BUCKET.pack(0x20, space, bucket_id) + key + b"\x00"
 
 
-def version_key(space: int, bucket_id: int, key: bytes, revision: int) -> bytes:
-    """Key of one version."""
-    return _BUCKET.pack(Kind.VERSION, space, bucket_id) + key + b"\x00" + _REVISION.pack(REVISION_MAX - revision)
+def version_key(versions: bytes, revision: int) -> bytes:
+    """Key of one version; `versions` as `versions_key` gives it."""
+    return versions + _REVISION.pack(REVISION_MAX - revision)
+
+
+def versions_stop(versions: bytes) -> bytes:
+    """The least key behind all versions of an object."""
+    return versions[:-1] + b"\x01"
 
 
 def trash_key(space: int, revision: int) -> bytes:
@@ -238,12 +242,12 @@ RESIDUE = 0x48674BC7
 
 def seal(key: bytes, value: bytes) -> bytes:
     """The value as it is stored."""
-    return value + _pack_crc(crc32c(value, crc32c(key)))
+    return value + _pack_crc(crc32c(key + value))
 
 
 def unseal(key: bytes, stored: bytes) -> bytes:
     """The value of a stored one. Raises Corrupt (RowRot)."""
-    if crc32c(stored, crc32c(key)) != RESIDUE:
+    if crc32c(key + stored) != RESIDUE:
         raise Corrupt("RowRot", f"the row {key.hex()} is not what its checksum says")
     return stored[:-4]
 
