@@ -1,5 +1,8 @@
 from typing import Any
 
+class ResizableFile:
+    def flush(self) -> None: ...
+
 class Journal: ...
 
 class MemoryJournal(Journal):

@@ -22,6 +22,7 @@ class _COMMAND_TYPE:
     VERSION: int
 
 class SyncObj:
+    _poller: Any
     _SyncObj__raftState: int
     _SyncObj__raftCurrentTerm: int
     _SyncObj__votedForNodeId: Any
@@ -60,4 +61,4 @@ class SyncObj:
     def _SyncObj__generateRaftTimeout(self) -> float: ...
     def _SyncObj__doApplyCommand(self, command: Any) -> Any: ...
 
-def replicated(*decArgs: Any, **decKwargs: Any) -> Any: ...
+def replicated[F: Callable[..., Any]](func: F) -> Callable[..., Any]: ...
