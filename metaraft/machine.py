@@ -213,7 +213,7 @@ class Machine:
 
     def _sweep(self) -> None:
         """Drop results whose minute is over, at most `SWEEP_ROWS` rows."""
-        stop = results_key(self._books.state.state_time_ms // _MINUTE_MS, 0)
+        stop = results_key(self._books.state.state_time_ms // _MINUTE_MS + 1, 0)
         for _ in range(SWEEP_ROWS):
             expired = self._rows.first(prefix(Kind.RESULTS), stop)
             if expired is None:

@@ -1,0 +1,119 @@
+"""Keys sort as what they name, and a row that is not what was written is noticed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.errors import Corrupt
+from metaraft.model import Coded, Copies, Scheme
+from metaraft.rows import (
+    Kind,
+    Space,
+    bucket_key,
+    chunk_key,
+    invalid_key,
+    name_key,
+    results_key,
+    row_hash,
+    scheme_bytes,
+    seal,
+    space_key,
+    successor,
+    trash_key,
+    unseal,
+    version_key,
+    versions_key,
+    versions_stop,
+    zero_key,
+)
+
+object_keys = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
+revisions = st.integers(0, (1 << 64) - 1)
+
+
+def row_of(key: str, revision: int) -> bytes:
+    return version_key(versions_key(1, 7, key.encode()), revision)
+
+
+@given(object_keys, object_keys, revisions, revisions)
+def test_versions_sort_by_key_bytes_then_newest_first(a: str, b: str, r: int, s: int) -> None:
+    expected = (a.encode(), -r) < (b.encode(), -s)
+    assert (row_of(a, r) < row_of(b, s)) == expected
+
+
+@given(object_keys, object_keys, revisions)
+def test_one_seek_finds_the_versions_of_a_key_and_no_other(a: str, b: str, revision: int) -> None:
+    versions = versions_key(1, 7, a.encode())
+    assert (versions <= row_of(b, revision) < versions_stop(versions)) == (a == b)
+
+
+@given(st.binary(min_size=1).filter(lambda start: start.strip(b"\xff")), st.binary())
+def test_the_successor_bounds_all_that_begins_so(start: bytes, more: bytes) -> None:
+    assert start + more < successor(start)
+    assert successor(start)[:-1] <= start
+
+
+def test_kinds_do_not_share_a_first_byte_with_another() -> None:
+    keys = [space_key(1), name_key("b"), bucket_key(1, 2), trash_key(1, 3), results_key(4, 5), zero_key(1, 6, b"", b"")]
+    assert [key[0] for key in keys] == [
+        Kind.SPACE,
+        Kind.NAME,
+        Kind.BUCKET,
+        Kind.TRASH,
+        Kind.RESULTS,
+        Kind.ZERO,
+    ]
+
+
+def test_schemes_have_a_key_each() -> None:
+    schemes: list[Scheme] = [Copies(1), Copies(3), Coded(4, 2), Coded(2, 4)]
+    assert len({scheme_bytes(scheme) for scheme in schemes}) == len(schemes)
+    assert len({chunk_key(1, scheme_bytes(scheme), b"c" * 32) for scheme in schemes}) == len(schemes)
+
+
+def test_the_longest_key_fits_into_lmdb() -> None:
+    assert len(row_of("k" * 1024, 1)) <= 1978
+
+
+@pytest.mark.parametrize(
+    ("key", "fine"),
+    [
+        ("a", True),
+        ("../x", True),
+        ("k" * 1024, True),
+        ("é" * 512, True),
+        ("", False),
+        ("k" * 1025, False),
+        ("é" * 513, False),
+        ("a\0b", False),
+    ],
+)
+def test_keys_are_1_to_1024_bytes_without_nul(key: str, fine: bool) -> None:
+    assert (invalid_key(key, key.encode()) is None) == fine
+
+
+@given(st.binary(min_size=1, max_size=50), st.binary(max_size=50), st.data())
+def test_a_flipped_bit_in_key_or_value_is_noticed(key: bytes, value: bytes, data: st.DataObject) -> None:
+    stored = seal(key, value)
+    assert unseal(key, stored) == value
+    bit = data.draw(st.integers(0, 8 * (len(key) + len(stored)) - 1))
+    rotten = bytearray(key + stored)
+    rotten[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(Corrupt, match="checksum") as raised:
+        unseal(bytes(rotten[: len(key)]), bytes(rotten[len(key) :]))
+    assert raised.value.code == "RowRot"
+
+
+def test_a_value_too_short_for_a_checksum_is_rot() -> None:
+    for stored in (b"", b"abc"):
+        with pytest.raises(Corrupt):
+            unseal(b"key", stored)
+
+
+def test_the_row_hash_tells_key_from_value() -> None:
+    assert row_hash(b"ab", b"c") != row_hash(b"a", b"bc")
+    assert 0 <= row_hash(b"ab", b"c") < 1 << 128
+
+
+def test_a_space_begins_with_nothing() -> None:
+    assert Space() == Space(0, 0)
