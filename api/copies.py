@@ -164,4 +164,6 @@ class CopyReader:
         self._failed[node.disk_id] = fault
         self._failures[node.disk_id] = self._failures.get(node.disk_id, 0) + 1
         self._reasons.append(f"{node.name}: {fault}: {reason}")
+        if fault in ("slow", "unreachable"):
+            self._nodes.rest(node)
         self._found_bad(self._chunk_id, node, fault, reason)

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import exp2
 from typing import Self
 
 import trio
@@ -29,10 +30,14 @@ from metaraft.model import Disk, SpaceInfo
 _log = get_logger("nodes")
 
 _REST_S = 3.0
-"""A node that failed a put comes last in the order for so long (chosen, not measured)."""
+"""A node that failed or was silent comes last in the order for so long (chosen, not measured)."""
 
 _QUICK_S = 0.001
 """Differences of latency below this do not matter; a holder that was never asked counts as this fast."""
+
+_NEW_SHARE = 0.2
+_FORGET_S = 10.0
+"""A latency counts half after so long, so that a node that was slow once is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +53,22 @@ class NodeState:
 
 
 class _Pace:
-    """How busy and how fast a node is, seen from here."""
+    """How busy and how fast a node is, seen from here. What was seen long ago counts less and less."""
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.first_byte_s = 0.0
+        self._first_byte_s = 0.0
+        self._at = 0.0
 
     def took(self, seconds: float) -> None:
-        self.first_byte_s += 0.2 * (seconds - self.first_byte_s)
+        now = trio.current_time()
+        known = self._first_byte_s * exp2((self._at - now) / _FORGET_S)
+        self._first_byte_s = known + _NEW_SHARE * (seconds - known)
+        self._at = now
 
-    def cost(self) -> float:
-        return (1 + self.in_flight) * max(self.first_byte_s, _QUICK_S)
+    def cost(self, now: float) -> float:
+        known = self._first_byte_s * exp2((self._at - now) / _FORGET_S)
+        return (1 + self.in_flight) * max(known, _QUICK_S)
 
 
 class Nodes:
@@ -125,13 +135,19 @@ class Nodes:
         return sorted(order, key=lambda node: self._is_resting(node.disk_id))
 
     def for_get(self, holders: Iterable[bytes]) -> list[Node]:
-        """Who is asked for a chunk, in the order to try; holders that are not up come last."""
+        """Who is asked for a chunk, in the order to try; holders that are not up, or have just failed, come last."""
         nodes = [self._nodes[disk_id] for disk_id in holders if disk_id in self._nodes]
         random.shuffle(nodes)
-        return sorted(nodes, key=lambda node: (not node.connected, self._paces[node.disk_id].cost()))
+        now = trio.current_time()
+
+        def cost(node: Node) -> tuple[bool, bool, float]:
+            resting = self._resting_until.get(node.disk_id, 0.0) > now
+            return not node.connected, resting, self._paces[node.disk_id].cost(now)
+
+        return sorted(nodes, key=cost)
 
     def rest(self, node: Node) -> None:
-        """A put failed there: other nodes first for a while."""
+        """It failed, or was silent: other nodes first for a while."""
         self._resting_until[node.disk_id] = trio.current_time() + _REST_S
 
     @contextmanager
@@ -187,13 +203,17 @@ class Nodes:
             self._all_registered.set()
 
     async def _look(self, node: Node) -> None:
-        deadline = trio.current_time() + self._timings.metadata_deadline_s
-        status = await node.status(deadline=deadline)
+        try:
+            status = await node.status(deadline=trio.current_time() + self._timings.connect_s)
+        except TrilithError:  # a process that was stopped keeps its connection, and says nothing
+            self.rest(node)
+            raise
         before = self._status.get(node.disk_id)
         if before is None or before.state != status.state:
             _log.info("node_state", node=node.name, state=status.state, reason=status.reason)
         self._status[node.disk_id] = status
         if self._introduced.get(node.disk_id) != status.boot:
             info = await self.space.read(since=trio.current_time())
+            deadline = trio.current_time() + self._timings.metadata_deadline_s
             await node.present(status.boot, info.revision, deadline=deadline)
             self._introduced[node.disk_id] = status.boot

@@ -4,7 +4,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import trio
+import trio.testing
 
+from api.nodes import _Pace
 from cluster.errors import Unavailable
 from metaraft.model import Disk
 from tests.api.disks import World, random_bytes, world
@@ -89,10 +91,20 @@ async def test_reads_go_to_the_quick_and_idle_and_to_those_that_are_down_last(tm
                 pace.took(0.5)
         assert {w.nodes.for_get(holders)[0].name for _ in range(20)} == {"n1"}
         assert w.nodes.for_get([b"unknown", holders[1]]) == [w.clients[1]]
+        w.nodes.rest(w.clients[0])
+        assert {w.nodes.for_get(holders)[0].name for _ in range(20)} == {"n2"}
+
+
+async def test_a_latency_is_forgotten_in_time(autojump_clock: trio.testing.MockClock) -> None:
+    slow, idle = _Pace(), _Pace()
+    slow.took(1.0)
+    assert slow.cost(trio.current_time()) > 100 * idle.cost(trio.current_time())
+    autojump_clock.jump(100.0)
+    assert slow.cost(trio.current_time()) == idle.cost(trio.current_time())
 
 
 async def test_readers_of_the_space_share_one_question(tmp_path: Path) -> None:
-    async with world(tmp_path, space_age_s=60.0) as w:
+    async with world(tmp_path, up=[], space_age_s=60.0) as w:
         asked = w.meta.space_reads
         now = trio.current_time()
 
