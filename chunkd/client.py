@@ -30,7 +30,7 @@ HASH_LISTS_BYTES_MAX = 16 * MIB
 
 type Bools = list[bool]
 
-INLINE_BYTES_MAX = 128 * KIB
+INLINE_BYTES_MAX = 256 * KIB
 """Up to here a piece is hashed on the spot: a thread costs more."""
 
 _encode = msgspec.msgpack.Encoder().encode
