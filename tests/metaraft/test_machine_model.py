@@ -1,0 +1,348 @@
+"""The state machine against a plain model of objects, references and disks, in any order of commands.
+
+The model has daemons too: a disk holds a chunk since the highest `seen` it was given, and deletes it only for a
+horizon above that. Uploads wait between their acknowledgements and their commit for as long as they like, and
+collection runs between. What must hold throughout: the machine answers as the model does, counters are exact, and
+a chunk that is referenced is on every disk that its row names.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
+
+from metaraft.commands import (
+    Ack,
+    AddHolders,
+    BucketDone,
+    Command,
+    Condemn,
+    Condemned,
+    Condition,
+    CopyObject,
+    CreateBucket,
+    DeleteBucket,
+    DeleteObject,
+    Dereference,
+    Dereferenced,
+    Done,
+    DropHolder,
+    Failed,
+    GetUsage,
+    ListObjects,
+    ObjectDone,
+    ObjectsFound,
+    RegisterDisk,
+    Result,
+    StoredChunk,
+    UsageFound,
+)
+from metaraft.model import Chunk, Copies, Disk, Usage
+from metaraft.rows import Kind
+from tests.metaraft.metadata import COPIES, Metadata, chunk_id, disk_id, envelope, etag, put, put_chunks
+
+BUCKETS = ("a", "b")
+KEYS = ("k", "k/", "l")
+CHUNKS = ("u", "v", "w")
+DISKS = (1, 2, 3, 4)
+SCHEMES = {"a": COPIES, "b": Copies(2)}
+
+
+@dataclass
+class Object:
+    """What a key stands for: bytes of its own, or chunks under a scheme."""
+
+    etag: str
+    size: int
+    owner: str
+    chunks: tuple[str, ...] = ()
+    scheme: Copies = COPIES
+
+    def references(self) -> Counter[tuple[Copies, str]]:
+        return Counter((self.scheme, name) for name in self.chunks)
+
+
+@dataclass
+class ModelBucket:
+    """A bucket of the model."""
+
+    bucket_id: int
+    objects: dict[str, Object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Chunks that are on disks, and not referenced yet."""
+
+    bucket: str
+    key: str
+    names: tuple[str, ...]
+    acks: tuple[Ack, ...]
+
+
+class World(RuleBasedStateMachine):
+    """Machine and model side by side."""
+
+    uploads = Bundle("uploads")
+    deletes = Bundle("deletes")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metadata = Metadata()
+        self.buckets: dict[str, ModelBucket] = {}
+        self.made = 0
+        self.trash: Counter[tuple[Copies, str]] = Counter()
+        self.disks: dict[tuple[int, str], int] = {}  # (disk, chunk) -> highest seen
+        self.horizon = 0
+        self.sent: list[tuple[bytes, Command, Result]] = []
+        for number in DISKS[:3]:
+            self.do(RegisterDisk(Disk(disk_id(number), "n", "z", 1)))
+
+    def do(self, command: Command) -> Result:
+        before = self.metadata.machine.revision()
+        key = self.metadata.next_key()
+        result = self.metadata.do(command, key=key)
+        assert self.metadata.machine.revision() - before in (0, 1), "a mutation has one revision"
+        if isinstance(result, Failed):
+            assert self.metadata.machine.revision() == before, "a refusal is no mutation"
+        if not (isinstance(result, Failed) and result.kind == "unavailable"):
+            self.sent.append((key, command, result))
+        return result
+
+    # ---- rules
+
+    @rule(name=st.sampled_from(BUCKETS))
+    def create_bucket(self, name: str) -> None:
+        result = self.do(CreateBucket(name, "o", SCHEMES[name]))
+        if name in self.buckets:
+            assert isinstance(result, Failed)
+        else:
+            self.made += 1
+            assert isinstance(result, BucketDone)
+            assert result.bucket.bucket_id == self.made
+            self.buckets[name] = ModelBucket(self.made)
+
+    @rule(name=st.sampled_from(BUCKETS))
+    def delete_bucket(self, name: str) -> None:
+        result = self.do(DeleteBucket(name))
+        if name in self.buckets and not self.buckets[name].objects:
+            assert isinstance(result, Done)
+            del self.buckets[name]
+        else:
+            assert isinstance(result, Failed)
+
+    def finish(self, bucket: str, key: str, new: Object | None, result: Result) -> None:
+        """Check a result and follow it; `new` None is a delete."""
+        assert isinstance(result, ObjectDone), result
+        objects = self.buckets[bucket].objects
+        old = objects.pop(key, None)
+        assert result.existed == (old is not None)
+        if old is not None:
+            self.trash += old.references()
+        if new is not None:
+            assert result.etag == new.etag
+            objects[key] = new
+
+    def allowed(self, bucket: str, key: str, condition: Condition) -> bool:
+        present = self.buckets[bucket].objects.get(key)
+        if condition.if_match is not None and (
+            present is None or not {"*", present.etag}.intersection(condition.if_match)
+        ):
+            return False
+        return condition.if_none_match is None or present is None
+
+    conditions = st.sampled_from([Condition()] * 4 + [Condition(if_match=("*",)), Condition(if_none_match=("*",))])
+
+    @rule(
+        bucket=st.sampled_from(BUCKETS),
+        key=st.sampled_from(KEYS),
+        data=st.binary(max_size=3),
+        owner=st.sampled_from(["", "me"]),
+        condition=conditions,
+    )
+    def put_inline(self, bucket: str, key: str, data: bytes, owner: str, condition: Condition) -> None:
+        bucket_id = self.buckets[bucket].bucket_id if bucket in self.buckets else 1
+        result = self.do(put(key, data, bucket=bucket, bucket_id=bucket_id, owner=owner, condition=condition))
+        if bucket not in self.buckets or not self.allowed(bucket, key, condition):
+            assert isinstance(result, Failed)
+        else:
+            self.finish(bucket, key, Object(etag(data), len(data), owner), result)
+
+    @rule(bucket=st.sampled_from(BUCKETS), key=st.sampled_from(KEYS), condition=conditions)
+    def delete(self, bucket: str, key: str, condition: Condition) -> None:
+        result = self.do(DeleteObject(bucket, key, condition))
+        if bucket not in self.buckets or not self.allowed(bucket, key, condition):
+            assert isinstance(result, Failed)
+        else:
+            self.finish(bucket, key, None, result)
+
+    @rule(
+        source=st.tuples(st.sampled_from(BUCKETS), st.sampled_from(KEYS)),
+        into=st.tuples(st.sampled_from(BUCKETS), st.sampled_from(KEYS)),
+        condition=conditions,
+    )
+    def copy(self, source: tuple[str, str], into: tuple[str, str], condition: Condition) -> None:
+        result = self.do(CopyObject(*source, *into, owner="copier", condition=condition))
+        there = source[0] in self.buckets and source[1] in self.buckets[source[0]].objects
+        if not there or into[0] not in self.buckets or not self.allowed(*into, condition):
+            assert isinstance(result, Failed)
+            return
+        found = self.buckets[source[0]].objects[source[1]]
+        copied = Object(found.etag, found.size, "copier", found.chunks, found.scheme)
+        self.finish(*into, copied, result)
+
+    @rule(
+        target=uploads,
+        bucket=st.sampled_from(BUCKETS),
+        key=st.sampled_from(KEYS),
+        names=st.lists(st.sampled_from(CHUNKS), min_size=1, max_size=3),
+        disks=st.lists(st.sampled_from(DISKS), max_size=4, unique=True),
+    )
+    def store(self, bucket: str, key: str, names: list[str], disks: list[int]) -> Upload:
+        seen = self.metadata.machine.revision()
+        for disk in disks:
+            for name in names:
+                self.disks[disk, name] = max(seen, self.disks.get((disk, name), 0))
+        return Upload(bucket, key, tuple(names), tuple(Ack(disk_id(disk), seen) for disk in disks))
+
+    @rule(upload=uploads)
+    def commit(self, upload: Upload) -> None:
+        bucket = self.buckets.get(upload.bucket)
+        scheme = SCHEMES[upload.bucket]
+        command = put_chunks(
+            upload.key,
+            upload.names,
+            upload.acks,
+            bucket=upload.bucket,
+            bucket_id=bucket.bucket_id if bucket else 1,
+            scheme=scheme,
+        )
+        result = self.do(command)
+        counted = {ack.disk_id for ack in upload.acks} & {disk_id(disk) for disk in DISKS[:3]}
+        fresh = all(ack.seen >= self.horizon for ack in upload.acks)
+        if bucket is None:
+            assert isinstance(result, Failed)
+        elif len(counted) < scheme.write_quorum or not fresh:
+            assert isinstance(result, Failed)
+            assert result.code == "PutAgain"
+        else:
+            new = Object(command.etag, command.size, "", upload.names, scheme)
+            self.finish(upload.bucket, upload.key, new, result)
+
+    @rule(upload=uploads)
+    def report_late_holders(self, upload: Upload) -> None:
+        chunks = tuple(StoredChunk(chunk_id(name), 100, upload.acks) for name in upload.names)
+        assert isinstance(self.do(AddHolders(SCHEMES[upload.bucket], chunks)), Done)
+
+    @rule(limit=st.integers(1, 4))
+    def dereference(self, limit: int) -> None:
+        total = self.trash.total()
+        result = self.do(Dereference(limit))
+        assert result == Dereferenced(min(limit, total), more=total > limit)
+        self.trash = self.trash_rows()
+        assert self.trash.total() == total - min(limit, total)
+
+    @rule(target=deletes, back=st.integers(0, 3), limit=st.integers(1, 3))
+    def condemn(self, back: int, limit: int) -> MultipleResults[tuple[bytes, bytes, int]]:
+        horizon = max(0, self.metadata.machine.revision() - back)
+        result = self.do(Condemn(horizon, limit))
+        assert isinstance(result, Condemned)
+        self.horizon = max(self.horizon, horizon)
+        assert result.horizon == self.horizon
+        return multiple(*[(name, disk, self.horizon) for name, disks in result.chunks for disk in disks])
+
+    @rule(delete=deletes, report=st.booleans())
+    def collect(self, delete: tuple[bytes, bytes, int], report: bool) -> None:
+        """A daemon is told to delete; the steward may die before it says so."""
+        name = next(name for name in CHUNKS if chunk_id(name) == delete[0])
+        disk, horizon = delete[1][0], delete[2]
+        seen = self.disks.get((disk, name))
+        if seen is not None and seen >= horizon:
+            return
+        self.disks.pop((disk, name), None)
+        if report:
+            for scheme in SCHEMES.values():
+                found = self.chunk_rows().get((scheme, name))
+                if found is not None and found.condemned:
+                    assert isinstance(self.do(DropHolder(scheme, delete[0], delete[1])), Done)
+
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        key, command, result = data.draw(st.sampled_from(self.sent))
+        limit = self.metadata.now_ms + 5000
+        before = self.metadata.facts()
+        assert self.metadata.enter([envelope(command, key, limit)]) == [result]
+        assert self.metadata.facts() == before
+
+    @rule()
+    def restart(self) -> None:
+        self.metadata.restart()
+
+    # ---- what must hold
+
+    def chunk_rows(self) -> dict[tuple[Copies, str], Chunk]:
+        found = {}
+        for key, value in self.metadata.rows.items():
+            if key[0] == Kind.CHUNK:
+                name = next(name for name in CHUNKS if chunk_id(name) == key[8:])
+                found[Copies(key[6]), name] = msgspec.msgpack.decode(value, type=Chunk)
+        return found
+
+    def trash_rows(self) -> Counter[tuple[Copies, str]]:
+        total: Counter[tuple[Copies, str]] = Counter()
+        for key, value in self.metadata.rows.items():
+            if key[0] == Kind.TRASH:
+                for part in msgspec.msgpack.decode(value)[3]:
+                    for ref in part[2]:
+                        name = next(name for name in CHUNKS if chunk_id(name) == ref[0])
+                        total[Copies(part[3][1]), name] += 1
+        return total
+
+    @invariant()
+    def listings_and_usage_are_the_models(self) -> None:
+        owners: Counter[str] = Counter()
+        for name, bucket in self.buckets.items():
+            listed = self.metadata.ask(ListObjects(name))
+            assert isinstance(listed, ObjectsFound)
+            shown = {one.key: (one.etag, one.size, one.owner) for one in listed.objects}
+            assert shown == {key: (one.etag, one.size, one.owner) for key, one in bucket.objects.items()}
+            total = sum(one.size for one in bucket.objects.values())
+            assert self.metadata.ask(GetUsage(name)) == UsageFound(Usage(total, len(bucket.objects)))
+            for one in bucket.objects.values():
+                owners[one.owner] += one.size
+        kept = {
+            key[5:].decode(): msgspec.msgpack.decode(value, type=Usage).bytes
+            for key, value in self.metadata.rows.items()
+            if key[0] == Kind.OWNER_USAGE
+        }
+        assert +Counter(kept) == +owners
+
+    @invariant()
+    def counts_are_exact(self) -> None:
+        assert self.trash == self.trash_rows()
+        expected = Counter(self.trash)
+        for bucket in self.buckets.values():
+            for one in bucket.objects.values():
+                expected += one.references()
+        rows = self.chunk_rows()
+        assert {place: row.count for place, row in rows.items() if row.count} == dict(expected)
+        zero = sorted(key[5:] for key, _ in self.metadata.rows.items() if key[0] == Kind.ZERO)
+        assert len(zero) == sum(row.count == 0 for row in rows.values())
+        for row in rows.values():
+            assert (row.count == 0) == (row.zero_since is not None)
+            assert not (row.condemned and row.count)
+
+    @invariant()
+    def a_referenced_chunk_is_on_every_disk_its_row_names(self) -> None:
+        for (scheme, name), row in self.chunk_rows().items():
+            assert len(set(row.holders)) == len(row.holders) >= 1
+            if row.count:
+                missing = [disk[0] for disk in row.holders if (disk[0], name) not in self.disks]
+                assert not missing, f"{name} under {scheme} is referenced and not on {missing}"
+
+
+World.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestWorld = World.TestCase
