@@ -168,4 +168,8 @@ class Replication:
                 "put_failed", node=node.name, chunk=chunk.chunk_id.hex(), code=error.code, reason=error.message
             )
             return False
+        except Exception as error:  # noqa: BLE001 - a bug met by one copy must not end all requests of the process
+            self._errors.append(f"{node.name}: {type(error).__name__}")
+            _log.error("put_failed", node=node.name, chunk=chunk.chunk_id.hex(), exc_info=error)
+            return False
         return True

@@ -30,6 +30,9 @@ _DIGEST_BYTES = MIB
 _HELD_S = 2.0
 """For how long an upload may fill one whole buffer while others wait for one (chosen, not measured)."""
 
+_SHORT_CHUNKS_MAX = 4000
+"""From so many chunks on only whole ones follow: a command has about 165 bytes per chunk and at most 1 MiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resources:
@@ -83,17 +86,12 @@ class Upload:
 
     async def receive(self, body: AsyncIterable[bytes], size: int | None) -> Received:
         """Take the whole body of `size` bytes (None: until it ends). What it raises is `Writer.store`'s."""
+        if size is not None and size <= self._limits.inline_bytes:
+            return await self._receive(body, size)
         with self._scope:
-            if size is not None and size > self._limits.inline_bytes:
+            if size is not None:
                 await self._check_disks()
-            inline = await self._fill(body, size)
-            if inline is None:
-                self._cut_nowait()
-                await self._all_stored()
-            else:
-                self._digester.update(inline)
-            digests = self._digester.digests()
-            return Received(self._size, digests, self._body(inline, digests))
+            return await self._receive(body, size)
         assert self._failure is not None, "only a failure cancels an upload from inside"
         raise self._failure
 
@@ -109,12 +107,24 @@ class Upload:
     def maybe_cut_nowait(self) -> bool:
         """Give up a whole buffer that has been held for long: its bytes become a shorter chunk."""
         buffer = self._buffer
-        if buffer is None or buffer.size < CHUNK_BYTES or trio.current_time() < self._held_since + _HELD_S:
+        if buffer is None or buffer.size < CHUNK_BYTES or len(self._refs) >= _SHORT_CHUNKS_MAX:
+            return False
+        if trio.current_time() < self._held_since + _HELD_S:
             return False
         self._cut_nowait()
         return True
 
     # ---- in the request's task
+
+    async def _receive(self, body: AsyncIterable[bytes], size: int | None) -> Received:
+        inline = await self._fill(body, size)
+        if inline is None:
+            self._cut_nowait()
+            await self._all_stored()
+        else:
+            self._digester.update(inline)
+        digests = self._digester.digests()
+        return Received(self._size, digests, self._body(inline, digests))
 
     async def _check_disks(self) -> None:
         """Raises Unavailable (TooFewDisks) if too few disks are up for a chunk to be stored."""
