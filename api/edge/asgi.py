@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, HTTPScope
 
-from api.edge.bounds import ClientGone
+from api.edge.bounds import HAS_BODY_BYTES, ClientGone
 from api.edge.request_log import RequestLog
 from api.messages import Request, Response, parse_headers
 from cluster.errors import Refused, TrilithError, Unavailable
@@ -30,9 +30,12 @@ _log = get_logger("http")
 class AsgiBody:
     """A request's body as an async iterator. Raises Refused (RequestTimeout, IncompleteBody)."""
 
-    __slots__ = ("_idle_s", "_limits", "_more", "_receive", "_received", "_waited", "total")
+    __slots__ = ("_here", "_limits", "_more", "_receive", "_received", "_waited", "total")
 
-    def __init__(self, receive: ASGIReceiveCallable, limits: Limits, *, empty: bool) -> None:
+    def __init__(
+        self, receive: ASGIReceiveCallable, limits: Limits, *, empty: bool, here: Callable[[], bool] | None = None
+    ) -> None:
+        self._here = here
         self._receive = receive
         self._limits = limits
         self._more = not empty
@@ -45,6 +48,12 @@ class AsgiBody:
 
     async def __anext__(self) -> bytes:
         while self._more:
+            if self._here is not None and self._here():  # no wait, so no timer
+                data = self._taken(await self._receive())
+                if data:
+                    self.total += len(data)
+                    return data
+                continue
             began = trio.current_time()
             with trio.move_on_after(self._limits.body_idle_s) as scope:
                 message = await self._receive()
@@ -53,15 +62,18 @@ class AsgiBody:
                     f"no byte of the body came for {self._limits.body_idle_s:g} s",
                     {"body_idle_s": self._limits.body_idle_s},
                 )
-            if message["type"] != "http.request":
-                self._more = False
-                raise Refused("IncompleteBody", f"the connection ended after {self.total} bytes of the body")
-            data = message["body"]
-            self._more = message["more_body"]
+            data = self._taken(message)
             self._measure(len(data), trio.current_time() - began)
             if data:
                 return data
         raise StopAsyncIteration
+
+    def _taken(self, message: ASGIReceiveEvent) -> bytes:
+        if message["type"] != "http.request":
+            self._more = False
+            raise Refused("IncompleteBody", f"the connection ended after {self.total} bytes of the body")
+        self._more = message["more_body"]
+        return message["body"]
 
     def _measure(self, size: int, waited: float) -> None:
         self.total += size
@@ -141,12 +153,13 @@ class ObjectPort:
         if "transfer-encoding" in headers:
             length = None
         client = scope["client"]
+        extensions: dict[str, Any] = scope["extensions"]
         return Request(
             method=scope["method"],
             path=scope["raw_path"],
             query=scope["query_string"],
             headers=headers,
-            body=AsgiBody(receive, self._limits, empty=length == 0),
+            body=AsgiBody(receive, self._limits, empty=length == 0, here=extensions.get(HAS_BODY_BYTES)),
             length=length,
             client=client[0] if client else "",
             request_id=request_id,

@@ -23,6 +23,12 @@ HANDSHAKE_S = 10.0
 LINGER_S = 2.0
 """How long what still comes of an unread body is dropped before the connection closes, so that the answer arrives."""
 
+_WATCH_S = 0.5
+"""How often overdue connections are looked for."""
+
+HAS_BODY_BYTES = "trilith.has_body_bytes"
+"""ASGI extension: a function that says whether the next piece of a body is here without waiting."""
+
 _TLS_PIECE_BYTES = 64 * KIB
 """Under TLS progress is seen in pieces of this."""
 
@@ -35,10 +41,15 @@ class ClientGone(OSError):
 
 
 class Closable(Protocol):
-    """An open connection."""
+    """An open connection. `overdue_at` is when it is to be ended (trio's clock, infinity while a request runs)."""
+
+    overdue_at: float
 
     def close_if_idle(self) -> None:
         """End it if it waits for a request."""
+
+    def close_overdue(self) -> None:
+        """End it: it has been idle too long, or its head is too slow."""
 
 
 class Connections:
@@ -74,6 +85,15 @@ class Connections:
         """End connections that wait for a request."""
         for connection in self.open:
             connection.close_if_idle()
+
+    async def watch(self) -> None:
+        """End what is overdue, for ever. One timer for all: one per request would cost more than parsing it."""
+        while True:
+            await trio.sleep(_WATCH_S)
+            now = trio.current_time()
+            for connection in self.open:
+                if connection.overdue_at < now:
+                    connection.close_overdue()
 
 
 async def send_all(stream: Stream, data: bytes | memoryview, idle_s: float) -> None:

@@ -5,6 +5,8 @@ there is nothing in between that could grow. `100 Continue` goes out when the ap
 after authentication and conditions. An answer given before the body was read closes the connection.
 """
 
+import math
+import os
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -16,6 +18,7 @@ from hypercorn.typing import ASGIFramework
 from api.conditions import http_date
 from api.edge.bounds import (
     HANDSHAKE_S,
+    HAS_BODY_BYTES,
     HEAD_S,
     KEEP_ALIVE_S,
     READ_BYTES,
@@ -32,6 +35,9 @@ from cluster.log import get_logger
 
 _JOIN_BYTES_MAX = 64 * 1024
 """Head and body up to this leave in one send: a system call costs more than the copy."""
+
+_HEAD_READ_BYTES = 32 * 1024
+"""One read while waiting for a head: it and a small body."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS = frozenset({204, 304})
@@ -52,7 +58,10 @@ class Connection:
         self._ids = ids
         self.stopping = stopping
         self._buffer = bytearray()
-        self._idle_scope: trio.CancelScope | None = None
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._scope = trio.CancelScope()
+        self._idle = False
+        self.overdue_at = math.inf
         self._client: tuple[str, int] | None = None
         self._server: tuple[str, int] | None = None
 
@@ -74,11 +83,12 @@ class Connection:
             return
         self._connections.add(self, address)
         try:
-            if isinstance(stream, trio.SSLStream):
-                with trio.fail_after(HANDSHAKE_S):
-                    await stream.do_handshake()
-            while await self._one_request("https" if tls else "http"):
-                pass
+            with self._scope:
+                if isinstance(stream, trio.SSLStream):
+                    with trio.fail_after(HANDSHAKE_S):
+                        await stream.do_handshake()
+                while await self._one_request("https" if tls else "http"):
+                    pass
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             return  # the client's doing; nothing of ours is left half-done
         except Exception:  # noqa: BLE001 - one connection's failure ends there
@@ -89,8 +99,12 @@ class Connection:
 
     def close_if_idle(self) -> None:
         """End it if it waits for a request."""
-        if self._idle_scope is not None:
-            self._idle_scope.cancel()
+        if self._idle:
+            self._scope.cancel()
+
+    def close_overdue(self) -> None:
+        """End it: it has been idle too long, or its head is too slow."""
+        self._scope.cancel()
 
     async def _one_request(self, scheme: str) -> bool:
         """Whether the connection goes on after it."""
@@ -117,7 +131,7 @@ class Connection:
             "client": self._client,
             "server": self._server,
             "state": {},
-            "extensions": {},
+            "extensions": {HAS_BODY_BYTES: self.has_bytes},
         }
         await self._app(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]
         if not exchange.ended:
@@ -130,27 +144,25 @@ class Connection:
     async def _head(self) -> Head | None:
         """The next request's head; None when the connection ends, is idle too long, or too slow. Raises Refusal."""
         buffer, searched = self._buffer, 0
-        deadline = trio.current_time() + (HEAD_S if buffer else KEEP_ALIVE_S)
+        self.overdue_at = trio.current_time() + (HEAD_S if buffer else KEEP_ALIVE_S)
         while True:
             if buffer:
                 end = find_head(buffer, searched, self.limits)
                 if end >= 0:
+                    self.overdue_at = math.inf
                     block = bytes(buffer[:end])
                     del buffer[: end + 4]
                     return parse_head(block, self.limits)
                 searched = len(buffer)
             elif self.stopping.is_set():
                 return None
-            with trio.CancelScope(deadline=deadline) as scope:
-                self._idle_scope = None if buffer else scope
-                try:
-                    data = await self._stream.receive_some(READ_BYTES)
-                finally:
-                    self._idle_scope = None
-            if scope.cancelled_caught or not data:
+            self._idle = not buffer
+            data = await self.read_more(_HEAD_READ_BYTES)
+            self._idle = False
+            if not data:
                 return None
             if not buffer:
-                deadline = trio.current_time() + HEAD_S
+                self.overdue_at = trio.current_time() + HEAD_S
             buffer += data
 
     async def _refuse(self, refusal: Refusal) -> None:
@@ -163,6 +175,16 @@ class Connection:
 
     async def send(self, data: bytes | memoryview) -> None:
         """Send bytes. Raises ClientGone."""
+        if self._socket is not None and len(data) <= _JOIN_BYTES_MAX:
+            try:
+                sent = os.write(self._socket.fileno(), data)  # mostly there is room, and no need to wait or to be timed
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                raise ClientGone(f"the client is gone: {error}") from error
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
         await send_all(self._stream, data, self.limits.send_idle_s)
 
     async def read_on(self) -> bytes:
@@ -173,9 +195,15 @@ class Connection:
             return data
         return await self.read_more()
 
-    async def read_more(self) -> bytes:
+    async def read_more(self, most: int = READ_BYTES) -> bytes:
         """What comes next from the socket, b"" at its end."""
-        return bytes(await self._stream.receive_some(READ_BYTES))
+        if self._socket is not None:
+            return await self._socket.recv(most)
+        return bytes(await self._stream.receive_some(most))
+
+    def has_bytes(self) -> bool:
+        """What comes next is here already."""
+        return bool(self._buffer)
 
     @property
     def buffer(self) -> bytearray:

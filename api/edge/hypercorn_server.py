@@ -55,6 +55,7 @@ class EdgeServer(TCPServer):
         self._head_deadline: float | None = None
         self._read_scope = trio.CancelScope()
         self._ending = False
+        self.overdue_at = math.inf  # its own timers see to it
 
     async def run(self) -> None:
         """Serve the connection to its end."""
@@ -132,6 +133,10 @@ class EdgeServer(TCPServer):
         """End the connection if it waits for a request."""
         if self._idle:
             self._read_scope.cancel()
+
+    def close_overdue(self) -> None:
+        """End it now."""
+        self._read_scope.cancel()
 
     async def protocol_send(self, event: Event) -> None:
         """What the protocol wants sent or done. Raises ClientGone."""

@@ -47,6 +47,7 @@ async def serve(
         async with trio.open_nursery() as requests:
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(_accept, listeners, handle, requests)
+                accepting.start_soon(connections.watch)
                 task_status.started()
                 await stopping.wait()
                 accepting.cancel_scope.cancel()
