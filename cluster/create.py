@@ -55,6 +55,7 @@ class Shape:
 def create(directory: Path, shape: Shape) -> Config:
     """Make a cluster in `directory` and return its configuration. Raises Refused (ClusterExists, BadConfig,
     FolderNotEmpty)."""
+    directory = directory.resolve()  # the roles that prepare their folders run in it
     if (directory / FILE_NAME).exists():
         raise Refused("ClusterExists", f"{directory / FILE_NAME} exists already; a cluster is made once")
     directory.mkdir(parents=True, exist_ok=True)
