@@ -65,7 +65,7 @@ async def test_what_comes_together_is_told_together(nursery: trio.Nursery, mock_
     await later(mock_clock, 1)
     told = [(command.scheme, [int.from_bytes(c.chunk_id) for c in command.chunks]) for _, command in meta.heard]
     assert told == [(Copies(3), [0, 1, 2, 3, 4]), (Copies(3), [9]), (Copies(2), [10])]
-    assert meta.heard[0][0] == pytest.approx(0.2)
+    assert 0.2 <= meta.heard[0][0] < 0.4  # late_holders_s of virtual time, and a step
 
 
 async def test_a_command_is_never_longer_than_a_batch(
