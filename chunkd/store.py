@@ -66,7 +66,8 @@ class Store:
         self._locks = NameLocks()
         self._syncs = FolderSyncs(self._files.sync_folder)
         self._numbers = itertools.count()
-        self._guard = threading.Lock()  # for what follows
+        self._making = threading.Lock()  # one makes a space
+        self._guard = threading.Lock()  # for what follows; never held while the disk is asked
         self._unsynced: set[Name] = set()  # renamed, folder not synced yet
         self._coming_bytes = 0
         self._opened: OrderedDict[Name, None] = OrderedDict()
@@ -196,7 +197,7 @@ class Store:
         return True
 
     def _make_space(self, space: int) -> None:
-        with self._guard:
+        with self._making:
             if space in self._spaces:
                 return
             try:
@@ -212,16 +213,20 @@ class Store:
         def enough() -> bool:
             return self._files.space(self._layout.root)[1] - self._coming_bytes >= needed
 
+        def take() -> bool:
+            free = self._files.space(self._layout.root)[1]
+            with self._guard:
+                if free - self._coming_bytes < needed:
+                    return False
+                self._coming_bytes += length
+                return True
+
         try:
-            with self._guard:
-                if enough():
-                    self._coming_bytes += length
-                    return
+            if take():
+                return
             self._trash.empty_until(enough)
-            with self._guard:
-                if enough():
-                    self._coming_bytes += length
-                    return
+            if take():
+                return
         except OSError as error:
             raise self.health.blame(error, "asking for free space") from error
         raise Unavailable(
@@ -262,9 +267,8 @@ class Store:
 
         Its directory entry is then in the kernel's cache, where the lookup costs less than the way to a thread.
         """
-        with self._guard:
-            if name not in self._opened:
-                return None
+        if name not in self._opened:
+            return None
         try:
             fd = self._files.open(self._layout.chunk(name))
         except OSError:

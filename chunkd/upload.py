@@ -47,6 +47,8 @@ class Upload:
                 write_all(self._files, self._fd, [data], DATA_OFFSET + self._written)
         except OSError as error:
             raise self._health.blame(error, f"writing chunk {self.name[1].hex()}") from error
+        if end < self.length:  # the disk is busy while the rest arrives; the last piece is for `sync`
+            self._files.write_out(self._fd, DATA_OFFSET + self._written, len(data))
         self._written = end
 
     def sync(self) -> None:
