@@ -34,6 +34,10 @@ costs far more than a command in it (measured)."""
 IDLE_S = 0.04
 """A journal that was not written to for this long is marked (DESIGN 3.2: within 50 ms)."""
 
+INLINE_SYNC_S_MAX = 0.002
+"""While syncs take less than this on average they are done without a thread: the hop there and back costs a third of a
+quick sync, and the loop has nothing else to do. A disk that becomes slow is waited for in a thread."""
+
 _log = get_logger("driver")
 _decode_batch = msgspec.msgpack.Decoder(Batch).decode
 
@@ -106,6 +110,7 @@ class Driver:
         self._answered = trio.Event()
         self._cut_below = 0
         self._cut_done = 0
+        self._sync_s = 2 * INLINE_SYNC_S_MAX  # mean of late
         self._disk_thread = trio.CapacityLimiter(1)
 
     @property
@@ -225,7 +230,15 @@ class Driver:
 
     async def _sync(self) -> None:
         self._marked_at = trio.current_time() + IDLE_S
-        await trio.to_thread.run_sync(self._journal.sync, limiter=self._disk_thread)
+        if self._sync_s < INLINE_SYNC_S_MAX:
+            self._timed_sync()
+        else:
+            await trio.to_thread.run_sync(self._timed_sync, limiter=self._disk_thread)
+
+    def _timed_sync(self) -> None:
+        began = time.perf_counter()
+        self._journal.sync()
+        self._sync_s += (time.perf_counter() - began - self._sync_s) / 8
 
     async def _tend_journal(self) -> None:
         if self._marked_at <= trio.current_time():

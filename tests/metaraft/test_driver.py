@@ -1,0 +1,285 @@
+"""The Ready loop keeps its order: synced before it is sent, applied before it is answered, and no wait for the
+database; with a real core and journal, and two members that agree to everything."""
+
+import random
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from cluster.errors import Corrupt
+from cluster.limits import Limits, Timings
+from metaraft.applier import Applier, DiskFailed
+from metaraft.commands import Batch, Done, Touch
+from metaraft.commits import Applied
+from metaraft.core import Core, Message
+from metaraft.core_messages import Append, AppendAnswer, PreVote, PreVoteAnswer, RequestVote, VoteAnswer
+from metaraft.driver import Driver
+from metaraft.journal import Entry, Journal
+from metaraft.wire import encode
+from tests.metaraft.members import PATIENCE_S
+from tests.metaraft.replies import Kept, envelope
+
+QUICK = Timings(election_timeout_min_s=0.1, election_timeout_max_s=0.2, heartbeat_s=0.02, leader_fallback_s=30.0)
+OWNER = {"cluster_id": "c", "slot": 1, "incarnation": "i"}
+WALL_MS = 1_700_000_000_000
+
+_decode_batch = msgspec.msgpack.Decoder(Batch).decode
+
+
+class WatchedJournal(Journal):
+    """Tells when it was marked."""
+
+    marked: threading.Event
+
+    def mark_idle(self) -> None:
+        """Mark, and tell."""
+        super().mark_idle()
+        self.marked.set()
+
+
+class GatedDatabase:
+    """Answers `Done` with the entry's index; applies only while its gate is open."""
+
+    def __init__(self) -> None:
+        self.applied = 0
+        self.state_time_ms = 0
+        self.calls: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.failure: Exception | None = None
+
+    def apply(self, entries: Sequence[Entry]) -> list[list[bytes]]:
+        """Apply when the gate opens."""
+        assert self.gate.wait(PATIENCE_S)
+        if self.failure is not None:
+            raise self.failure
+        results = []
+        for entry in entries:
+            assert entry.index == self.applied + 1
+            envelopes = _decode_batch(entry.data).envelopes if entry.data else ()
+            results.append([encode(Done(entry.index))] * len(envelopes))
+            self.applied = entry.index
+        self.calls.append(len(entries))
+        return results
+
+    def answer(self, ask: bytes) -> bytes:
+        """The index that is applied."""
+        return encode([ask, self.applied])
+
+
+class World:
+    """A driver in slot 1 of 3, and members in slots 2 and 3 that agree to all that is sent."""
+
+    def __init__(self, driver: Driver, journal: WatchedJournal, database: GatedDatabase) -> None:
+        self.driver = driver
+        self.journal = journal
+        self.database = database
+        self.sent = 0
+        self.heard = trio.Event()
+
+    def answer(self, slot: int, message: Message) -> None:
+        """What slot 2 or 3 says to a message."""
+        assert not self.journal.dirty, "nothing leaves before the journal is synced"
+        self.sent += 1
+        self.heard.set()
+        match message:
+            case PreVote(term, number):
+                self.driver.receive(slot, PreVoteAnswer(term, term, number, True))
+            case RequestVote(term):
+                self.driver.receive(slot, VoteAnswer(term, True))
+            case Append(term, sequence, _, prev_index, _, entries):
+                self.driver.receive(slot, AppendAnswer(term, sequence, True, prev_index + len(entries)))
+            case _:
+                raise AssertionError(message)
+
+    def commit(self, number: int = 1) -> Kept:
+        """Hand a command in."""
+        reply = Kept()
+        body = envelope(number, not_after_ms=WALL_MS)
+        time_ms = self.driver.state_time_ms()
+        taken = self.driver.commits.add(
+            body, reply, deadline=1e9, state_time_ms=time_ms, level=1, level_max=1, refusal=None
+        )
+        assert taken
+        self.driver.wake()
+        return reply
+
+    async def hear(self, messages: int) -> None:
+        """Wait until so many more messages left."""
+        goal = self.sent + messages
+        while self.sent < goal:
+            self.heard = trio.Event()
+            await self.heard.wait()
+
+
+@asynccontextmanager
+async def leading(folder: Path) -> AsyncIterator[World]:
+    """A world whose driver leads."""
+    Journal.create(folder / "j", **OWNER)  # type: ignore[arg-type]
+    journal = WatchedJournal.open(folder / "j", **OWNER, limits=Limits())  # type: ignore[arg-type]
+    journal.marked = threading.Event()
+    database = GatedDatabase()
+    core = Core(
+        slot=1,
+        slots=(1, 2, 3),
+        journal=journal,
+        applied=0,
+        now=trio.current_time(),
+        random=random.Random(1),
+        timings=QUICK,
+        limits=Limits(),
+    )
+    driver = Driver(
+        core,
+        journal,
+        database,
+        send=lambda *said: world.answer(*said),
+        limits=Limits(),
+        wall_ms=lambda: WALL_MS,  # noqa: PLW0108 - made below
+    )
+    world = World(driver, journal, database)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(driver.run)
+            driver.peer_changed(2, True)
+            driver.peer_changed(3, True)
+            with trio.fail_after(PATIENCE_S):
+                while not driver.leads:
+                    await world.hear(1)
+                yield world
+            nursery.cancel_scope.cancel()
+    finally:
+        database.gate.set()
+        journal.close()
+
+
+async def answered(*replies: Kept) -> None:
+    while any(reply.open for reply in replies):  # noqa: ASYNC110 - a reply tells nobody
+        await trio.sleep(0.002)
+
+
+async def test_a_command_is_answered_after_its_transaction_and_the_loop_goes_on_meanwhile(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        world.database.gate.clear()
+        reply = world.commit()
+        await world.hear(20)  # appends of the command, then heartbeats, while the database is stuck
+        assert reply.open
+        world.database.gate.set()
+        await answered(reply)
+        assert isinstance(reply.result, Done)
+
+
+async def test_commands_that_come_while_one_is_applied_become_one_entry(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        await answered(world.commit(1))
+        before = world.driver.status.last_index
+        world.database.gate.clear()
+        replies = [world.commit(number) for number in range(2, 4)]
+        await world.hear(4)
+        replies += [world.commit(number) for number in range(4, 40)]
+        await world.hear(4)
+        world.database.gate.set()
+        await answered(*replies)
+        assert world.driver.status.last_index - before <= 4
+
+
+async def test_state_time_is_stamped_by_the_leader_and_rises(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        await answered(world.commit(1))
+        await answered(world.commit(2))
+        journal = world.journal
+        entries = journal.entries(2, journal.last_index + 1, 1 << 20)
+        stamps = [_decode_batch(entry.data).state_time_ms for entry in entries if entry.data]
+        assert len(stamps) == 2
+        assert WALL_MS <= stamps[0] <= stamps[1] < WALL_MS + PATIENCE_S * 1000
+
+
+async def test_a_read_sees_what_was_committed_before_it_and_waits_for_apply(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        await answered(world.commit(1))
+        world.database.gate.clear()
+        command, read = world.commit(2), Kept()
+        await world.hear(4)  # it is committed, and cannot be applied
+        index = world.driver.status.commit
+        world.driver.reads.add(b"?", read, deadline=1e9)
+        world.driver.wake()
+        await world.hear(20)
+        assert read.open
+        world.database.gate.set()
+        await answered(command, read)
+        assert read.body is not None
+        _, (_, applied) = msgspec.msgpack.decode(read.body)
+        assert applied >= index
+
+
+async def test_an_idle_journal_is_marked(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        world.journal.marked.clear()
+        await answered(world.commit())
+        assert await trio.to_thread.run_sync(world.journal.marked.wait, PATIENCE_S)
+
+
+@pytest.mark.parametrize("failure", [OSError(5, "EIO"), Corrupt("RowRot", "a row is rotten")])
+async def test_a_database_that_fails_ends_the_driver(tmp_path: Path, failure: Exception) -> None:
+    with pytest.RaisesGroup(DiskFailed, flatten_subgroups=True):
+        async with leading(tmp_path) as world:
+            world.database.failure = failure
+            reply = world.commit()
+            await trio.sleep_forever()
+    assert reply.open
+
+
+class ListLog:
+    """A log in a list."""
+
+    def __init__(self, size: int) -> None:
+        self._entries = [Entry(index, 1, encode(Batch(1, (msgspec.Raw(encode(Touch())),)))) for index in range(1, size)]
+
+    def entries(self, start: int, stop: int, bytes_max: int) -> list[Entry]:
+        """All of them."""
+        assert bytes_max > 0
+        return self._entries[start - 1 : stop - 1]
+
+
+async def test_where_nobody_waits_entries_are_gathered_into_one_transaction(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    database, done = GatedDatabase(), trio.Event()
+
+    def applied(entries: Sequence[Applied]) -> None:
+        if entries[-1].index == 5:
+            done.set()
+
+    applier = Applier(ListLog(10), database, on_applied=applied, linger_s=100.0)
+    nursery.start_soon(applier.run)
+    for index in range(1, 6):
+        applier.commit_to(index)
+        await trio.sleep(10.0)
+    assert database.calls == []
+    await done.wait()
+    assert database.calls == [5]
+
+
+async def test_where_somebody_waits_nothing_lingers(nursery: trio.Nursery) -> None:
+    database, done = GatedDatabase(), trio.Event()
+    applier = Applier(ListLog(10), database, on_applied=lambda _: done.set(), linger_s=1e6)
+    nursery.start_soon(applier.run)
+    applier.commit_to(1)
+    await trio.testing.wait_all_tasks_blocked()
+    assert database.calls == []
+    applier.hurry(2)
+    await done.wait()
+    applier.commit_to(2)
+    with trio.fail_after(PATIENCE_S):
+        await until_applied(applier, 2)
+
+
+async def until_applied(applier: Applier[Entry], index: int) -> None:
+    while applier.applied < index:  # noqa: ASYNC110 - the callback was used up
+        await trio.sleep(0.002)
