@@ -139,9 +139,9 @@ async def leading(folder: Path) -> AsyncIterator[World]:
         core,
         journal,
         database,
-        send=lambda *said: world.answer(*said),
+        send=lambda *said: world.answer(*said),  # noqa: PLW0108 - the world is made below
         limits=Limits(),
-        wall_ms=lambda: WALL_MS,  # noqa: PLW0108 - made below
+        wall_ms=lambda: WALL_MS,
     )
     world = World(driver, journal, database)
     try:
