@@ -16,7 +16,7 @@ from collections.abc import Callable
 import outcome
 import trio
 
-from cluster.errors import Unavailable
+from cluster.errors import Refused, Unavailable
 from cluster.limits import CHUNK_BYTES, KIB, MIB, Limits
 
 SMALL_BYTES = 256 * KIB
@@ -77,12 +77,13 @@ class _Kind:
 
 
 class Budget:
-    """The budget of one process. Not thread-safe: one trio run."""
+    """The budget of one process. Not thread-safe: one trio run. Raises Refused (BadConfig) if it is too small."""
 
     def __init__(self, limits: Limits, *, wait_s: float) -> None:
         total = limits.transfer_memory_bytes_max
         if total < 2 * CHUNK_BYTES:
-            raise ValueError(f"transfer_memory_bytes_max is {total}; two chunks ({2 * CHUNK_BYTES}) are the least")
+            text = f"limits.transfer_memory_bytes_max is {total}; two chunks ({2 * CHUNK_BYTES}) are the least"
+            raise Refused("BadConfig", text)
         self._wait_s = wait_s
         self._total = total
         self._small = _Kind(SMALL_BYTES, total // 2)

@@ -15,7 +15,7 @@ import trio
 from api.layout import Segment
 from api.nodes import Nodes
 from api.peers import Node
-from cluster.errors import Corrupt, Refused, TrilithError, Unavailable
+from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.limits import Timings
 from cluster.log import get_logger
 
@@ -76,6 +76,7 @@ class CopyReader:
         self._reasons: list[str] = []
         self._pending: memoryview | None = None
         self._asked_again = False
+        self._answered = False
 
     async def read(self, sink: Sink) -> None:
         """Hand all bytes to the sink."""
@@ -96,7 +97,11 @@ class CopyReader:
             return min(fresh, key=lambda node: self._failures.get(node.disk_id, 0)), False
         if not self._asked_again:
             self._asked_again = True
-            self._holders = await self._read_holders(self._chunk_id)
+            try:
+                self._holders = await self._read_holders(self._chunk_id)
+                self._answered = True
+            except (Unavailable, OutcomeUnknown) as error:  # then those known must do
+                self._reasons.append(f"holders: {error.message}")
             return await self._choose()
         slow = [node for node in order if self._failed[node.disk_id] == "slow"]
         if slow:
@@ -109,7 +114,7 @@ class CopyReader:
         _log.error("no_good_copy", chunk=chunk, offset=self._offset, reason=reasons, trace_id=self._trace_id)
         text = f"no copy of chunk {chunk} could be read at {self._offset}: {reasons}"
         faults = self._failed.values()
-        if known == len(self._holders) and all(fault in ("bad", "missing") for fault in faults):
+        if self._answered and known == len(self._holders) and all(fault in ("bad", "missing") for fault in faults):
             return Corrupt("NoGoodCopy", text)
         return Unavailable("NoCopyReached", text, retry_after_s=1.0)
 

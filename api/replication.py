@@ -68,7 +68,6 @@ class Replication:
         self._changed = changed
         self._running: dict[bytes, trio.CancelScope] = {}
         self._errors: list[str] = []
-        self._dropped = False
         self._decided = trio.Event()
 
     def start(self) -> None:
@@ -78,7 +77,7 @@ class Replication:
         self._go_on()
 
     async def stored(self) -> None:
-        """Wait until W disks have it. Raises Unavailable (TooFewDisks, NotStored) when that cannot be any more."""
+        """Wait until W disks have it. Raises Unavailable (TooFewDisks) when that cannot be any more."""
         await self._decided.wait()
         if self.failure is not None:
             raise self.failure
@@ -90,7 +89,6 @@ class Replication:
 
     def drop(self) -> None:
         """Give up what is still on its way."""
-        self._dropped = True
         self._order.clear()
         for scope in self._running.values():
             scope.cancel()
@@ -129,16 +127,11 @@ class Replication:
     async def _put(self, node: Node, scope: trio.CancelScope) -> None:
         assert self._chunk is not None
         chunk = self._chunk
-        acked = False
-        failed = True  # unless it is acknowledged or cancelled
+        acked = failed = False  # neither: cancelled
         try:
             with scope:
-                failed = not await self._try_put(node, chunk)
-                acked = not failed
-            failed = failed and not scope.cancelled_caught
-        except trio.Cancelled:
-            failed = False
-            raise
+                acked = await self._try_put(node, chunk)
+                failed = not acked
         finally:
             del self._running[node.disk_id]
             if acked:

@@ -71,7 +71,7 @@ class Upload:
         self._digesting = False
         self._digested = 0
         self._progress = trio.lowlevel.ParkingLot()
-        self._slots = trio.Semaphore(self._limits.upload_chunks_in_flight_max)
+        self._slots = trio.Semaphore(max(1, self._limits.upload_chunks_in_flight_max))
         self._refs: list[ChunkRef | None] = []
         self._storing = 0
         self._buffer: Buffer | None = None

@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from api.budget import SMALL_BYTES, Budget, Buffer
-from cluster.errors import Unavailable
+from cluster.errors import Refused, Unavailable
 from cluster.limits import CHUNK_BYTES, MIB, Limits
 
 LIMITS = Limits(transfer_memory_bytes_max=4 * CHUNK_BYTES)
@@ -105,5 +105,5 @@ async def test_memory_is_used_again_and_spares_count_as_used() -> None:
 
 
 def test_a_budget_too_small_for_two_chunks_is_refused() -> None:
-    with pytest.raises(ValueError, match="two chunks"):
+    with pytest.raises(Refused, match="two chunks"):
         Budget(Limits(transfer_memory_bytes_max=CHUNK_BYTES), wait_s=1)

@@ -211,6 +211,19 @@ async def test_holders_are_read_again_when_those_known_have_failed(tmp_path: Pat
         assert await w.fetch(found) == data
 
 
+async def test_without_the_metadata_what_is_known_must_do(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        found = await store_everywhere(w, random_bytes(MIB))
+        w.meta.gone = True
+        w.chunk_file(0, only(found)).unlink()
+        assert await w.fetch(found) == await w.fetch(found)
+        for number in (1, 2):
+            w.chunk_file(number, only(found)).unlink()
+        with pytest.raises(Unavailable) as caught:  # not Corrupt: there may be holders that are not known here
+            await w.fetch(found)
+        assert caught.value.code == "NoCopyReached"
+
+
 async def test_a_slow_taker_keeps_no_connection_and_gets_every_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
