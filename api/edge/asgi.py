@@ -50,8 +50,9 @@ class AsgiBody:
         while self._more:
             if self._here is not None and self._here():  # no wait, so no timer
                 data = self._taken(await self._receive())
+                self._received += len(data)
+                self.total += len(data)
                 if data:
-                    self.total += len(data)
                     return data
                 continue
             began = trio.current_time()

@@ -21,6 +21,7 @@ from api.edge.bounds import (
     HAS_BODY_BYTES,
     HEAD_S,
     KEEP_ALIVE_S,
+    LINGER_S,
     READ_BYTES,
     ClientGone,
     Connections,
@@ -89,6 +90,9 @@ class Connection:
                         await stream.do_handshake()
                 while await self._one_request("https" if tls else "http"):
                     pass
+                if tls:  # says that the end is the end; the other ways out leave the client to see a cut
+                    with trio.move_on_after(LINGER_S):
+                        await stream.aclose()
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             return  # the client's doing; nothing of ours is left half-done
         except Exception:  # noqa: BLE001 - one connection's failure ends there

@@ -1,40 +1,11 @@
-"""Listening sockets, bound by the role itself: loopback, or another address with TLS or an explicit word."""
+"""Listening sockets of HTTP, bound by the role itself."""
 
-import ipaddress
 import socket
 
-from cluster.config import ApiConfig
 from cluster.errors import Refused
+from cluster.ports import join_listen, parse_listen
 
 BACKLOG = 1024
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`. Raises Refused (BadAddress)."""
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]")
-    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise Refused("BadAddress", f"listen address {text!r} is not HOST:PORT (port 0: any free one)")
-    return host, int(port)
-
-
-def check_exposure(node: ApiConfig, listen: str) -> None:
-    """Raises Refused (InsecureListen) where keys would cross a network in clear."""
-    host, _ = parse_listen(listen)
-    if node.tls_cert or node.insecure_listen or _is_loopback(host):
-        return
-    raise Refused(
-        "InsecureListen",
-        f"{listen} is not a loopback address, and keys would cross the network in clear: "
-        "give tls_cert and tls_key, or insecure_listen = true",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def bind(listen: str, *, shared: bool) -> socket.socket:
@@ -64,4 +35,4 @@ def bind(listen: str, *, shared: bool) -> socket.socket:
 def address_of(bound: socket.socket) -> str:
     """`HOST:PORT` as it really is."""
     host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return join_listen(host, port)

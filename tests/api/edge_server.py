@@ -100,7 +100,7 @@ def with_lifespan(app: ObjectPort) -> Any:
 
 
 @asynccontextmanager
-async def edge(handler: Handler = echo, *, server: Server = "edge", **limits: float) -> AsyncIterator[Edge]:
+async def edge(handler: Handler = echo, *, server: Server = "edge", graceful_s: float = 5, **limits: float) -> AsyncIterator[Edge]:
     """An edge around a handler, with some limits changed."""
     values = Limits(**limits)  # type: ignore[arg-type]
     seen: list[Request] = []
@@ -117,7 +117,7 @@ async def edge(handler: Handler = echo, *, server: Server = "edge", **limits: fl
 
     async with trio.open_nursery() as nursery:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
-        start = partial(serve, stopping=stopping, graceful_s=5)
+        start = partial(serve, stopping=stopping, graceful_s=graceful_s)
         await nursery.start(start, server, with_lifespan(app), [listener], connections, ids)
         yield Edge(bound.getsockname()[1], seen, connections, stopping, app)
         stopping.set()

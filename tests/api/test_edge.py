@@ -1,15 +1,25 @@
 """The HTTP edge: what is refused, what is bounded, what a good client gets. RELIABILITY's table, on raw sockets."""
 
 import re
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 import pytest
 import trio
+import trio.testing
 
+from api.edge.asgi import ObjectPort
+from api.edge.bounds import Connections
+from api.edge.connection import Connection
+from api.edge.identifiers import request_ids
 from api.edge.serving import Server
 from api.messages import Request, Response
-from cluster.errors import Refused
-from tests.api.edge_server import edge, read_answer, read_to_end
+from api.native.errors import error_response
+from cluster.errors import Corrupt, Refused
+from cluster.limits import Limits
+from tests.api.edge_server import echo, edge, read_answer, read_to_end
 
 GET = b"GET /objects/a HTTP/1.1\r\nHost: x\r\n"
 
@@ -273,19 +283,17 @@ async def test_a_client_that_never_reads_is_dropped_and_holds_little(by: Server)
     failed = trio.Event()
 
     async def handler(request: Request) -> Response:
-        from collections.abc import AsyncIterator
-        from contextlib import asynccontextmanager
-
         @asynccontextmanager
         async def stream() -> AsyncIterator[AsyncIterator[bytes]]:
-            async def pieces() -> AsyncIterator[bytes]:
+            async def pieces() -> AsyncGenerator[bytes]:
                 nonlocal pulled
                 while True:
                     pulled += 1_000_000
                     yield bytes(1_000_000)
 
             try:
-                yield pieces()
+                async with aclosing(pieces()) as opened:
+                    yield opened
             finally:
                 failed.set()
 
@@ -301,14 +309,9 @@ async def test_a_client_that_never_reads_is_dropped_and_holds_little(by: Server)
 @BOTH
 async def test_a_body_broken_in_the_middle_breaks_the_connection_before_its_end(by: Server) -> None:
     async def handler(request: Request) -> Response:
-        from collections.abc import AsyncIterator
-        from contextlib import asynccontextmanager
-
-        from cluster.errors import Corrupt
-
         @asynccontextmanager
         async def stream() -> AsyncIterator[AsyncIterator[bytes]]:
-            async def pieces() -> AsyncIterator[bytes]:
+            async def pieces() -> AsyncGenerator[bytes]:
                 if request.path.endswith(b"late"):
                     yield b"good"
                 raise Corrupt("NoGoodCopy", "all copies are bad")
@@ -334,6 +337,61 @@ async def test_idle_connections_end_at_once_when_the_server_stops(by: Server) ->
         server.stopping.set()
         with trio.fail_after(2):
             assert await stream.receive_some(10) == b""
+
+
+@BOTH
+async def test_a_client_that_never_reads_does_not_hold_up_the_end(by: Server) -> None:
+    ended = trio.Event()
+
+    async def handler(request: Request) -> Response:
+        @asynccontextmanager
+        async def stream() -> AsyncIterator[AsyncIterator[bytes]]:
+            async def pieces() -> AsyncGenerator[bytes]:
+                while True:
+                    yield bytes(1_000_000)
+
+            try:
+                async with aclosing(pieces()) as opened:
+                    yield opened
+            finally:
+                ended.set()
+
+        return Response(200, stream=stream, length=10**12)
+
+    async with edge(handler, server=by, graceful_s=0.2) as server, await server.connect() as stream:
+        await stream.send_all(GET + b"\r\n")
+        assert await stream.receive_some(1)
+        server.stopping.set()
+        with trio.fail_after(5):
+            await ended.wait()
+
+
+async def test_what_a_client_says_during_its_answer_is_its_next_request() -> None:
+    async with edge() as server, await server.connect() as stream:
+        await stream.send_all(b"PUT /objects/a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabcGET /ob")
+        assert (await read_answer(stream))[2] == b"/objects/a 3"
+        await stream.send_all(b"jects/b HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await read_answer(stream))[2] == b"/objects/b 0"
+
+
+async def test_slow_heads_and_idle_connections_are_ended(autojump_clock: trio.testing.MockClock) -> None:
+    limits = Limits()
+    stopping = trio.Event()
+    app = ObjectPort(echo, error_response, limits, request_ids(), deadline_s=5)
+    connections = Connections(limits)
+    for sent, least, most in ((b"", 75, 77), (b"GET /", 5.5, 7)):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(listener.accept()[0]))
+        client.sendall(sent)
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connections.watch)
+            await Connection(stream, app, connections, request_ids(), stopping).run()  # type: ignore[arg-type]
+            nursery.cancel_scope.cancel()
+        assert least <= trio.current_time() - began <= most
+        with client:
+            assert client.recv(10) == b""
 
 
 @BOTH
