@@ -168,6 +168,7 @@ class BareCluster:
         self.refused: list[tuple[int, int]] = []
         self.members: dict[int, BareMember] = {}
         self.started: list[BareMember] = []
+        self.reading_s = 1e-6
         self.settings = settings
 
     def start(self, slot: int, **settings: Any) -> BareMember:
@@ -240,7 +241,7 @@ def bare_cluster(size: int, *, start: bool = True, **settings: Any) -> Iterator[
     cluster = BareCluster(size, settings)
 
     def clock() -> float:
-        cluster.now += 1e-6
+        cluster.now += cluster.reading_s
         return cluster.now
 
     real = library.monotonicTime, library.random

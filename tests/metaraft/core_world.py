@@ -224,7 +224,8 @@ class World:
     def __init__(self, seed: int, size: int) -> None:
         self.random = random.Random(seed)
         self.slots = tuple(range(size))
-        self.timings = Timings()
+        self.mixed = self.random.random() < 0.7  # else only what makes elections collide
+        self.timings = Timings() if self.mixed else Timings(election_timeout_max_s=0.55)
         self.judge = Judge()
         self.now = 1000.0
         self.safe_cut = 0
@@ -234,6 +235,9 @@ class World:
         self._order = itertools.count()
         self._values = itertools.count(1)
         self.links = {(a, b): Link() for a in self.slots for b in self.slots if a != b}
+        if not self.mixed:
+            for link in self.links.values():
+                link.delay_s = 0.1
         self.machines = [Machine(self, slot) for slot in self.slots]
 
     # ---- time
@@ -314,9 +318,14 @@ class World:
 
     def fault(self, mean_s: float) -> None:
         """Do harm, undo older harm, for ever."""
-        disk = (self._crash, self._start, self._cut_log, self._sync_state)
+        disk = (self._crash, self._restart, self._start, self._cut_log, self._sync_state)
         network = (self._cut_link, self._stall, self._slow, self._break_connection, self._partition, self._mend)
-        self.random.choice((*disk, *network, self._pause, self._resume))()
+        time = (self._pause, self._resume)
+        kinds: tuple[Callable[[], None], ...] = (*disk, *time)
+        if self.links:
+            collisions = (self._restart, self._restart, self._partition, self._mend)
+            kinds = (*disk, *network, *time) if self.mixed else collisions
+        self.random.choice(kinds)()
         self.at(self.random.expovariate(1 / mean_s), self.fault, mean_s)
 
     def _any(self) -> Machine:
@@ -331,6 +340,12 @@ class World:
             machine.crash()
             if self.random.random() < 0.7:
                 self.at(self.random.random(), self._start_again, machine)
+
+    def _restart(self) -> None:
+        machine = self._any()
+        if machine.alive:
+            machine.crash()
+            self.at(self.random.random() * 0.02, self._start_again, machine)
 
     def _start(self) -> None:
         self._start_again(self._any())
@@ -424,7 +439,7 @@ class World:
 def simulate(seed: int, size: int, *, duration_s: float = 12.0, calm_s: float = 6.0) -> World:
     """One world: load and faults, then healing, then judgement."""
     world = World(seed, size)
-    world.at(0.0, world.client, world.random.choice((0.002, 0.02, 0.1)))
+    world.at(0.0, world.client, world.random.choice((0.005, 0.02, 0.1)))
     world.run(2.0)
     world.at(0.0, world.fault, world.random.choice((0.05, 0.2, 0.5)))
     world.run(duration_s)

@@ -18,7 +18,7 @@ from pysyncobj.journal import FileJournal
 from cluster.errors import Corrupt
 from cluster.limits import Limits, Timings
 from metaraft.core import BrokenInvariant, Core
-from metaraft.core_messages import AppendAnswer, VoteAnswer
+from metaraft.core_messages import Append, AppendAnswer, RequestVote, VoteAnswer
 from metaraft.journal_records import Entry
 from tests.metaraft.bare import BareCluster, Cluster, GuardedCluster, bare_cluster, drop, elect, node_of, settle
 from tests.metaraft.memory_journal import MemoryDisk, MemoryJournal
@@ -98,6 +98,44 @@ def test_guarded_acknowledged_value_outlives_a_power_cut_of_all() -> None:
     assert [cluster.term(slot) for slot in cluster.slots] == [1, 1, 1]
     elect(cluster, 2, 0, 1)
     assert all(cluster.values(slot) == [1] for slot in cluster.slots)
+
+
+def test_guarded_vote_outlives_a_power_cut() -> None:
+    cluster = GuardedCluster(3)
+    request = RequestVote(5, 1, 0)
+    assert cluster.step(1, inbox=((0, request),)).messages == [(0, VoteAnswer(5, True))]
+    cluster.journals[1] = MemoryJournal(cluster.journals[1].power_cut(random.Random(0)))
+    cluster.start(1)
+    assert cluster.step(1, inbox=((2, request),)).messages == [(2, VoteAnswer(5, False))]
+    assert cluster.step(1, inbox=((0, request),)).messages == [(0, VoteAnswer(5, True))]
+
+
+def test_guarded_leader_commits_former_terms_only_below_its_own_entry() -> None:
+    cluster = GuardedCluster(3)
+    elect(cluster, 0, 1, 2)
+    cluster.propose(0, 1)
+    drop(cluster, *range(3))
+    cluster.now += 2.0
+    cluster.campaign(0)  # it steps down
+    cluster.campaign(0)
+    for _ in range(2):  # pre-votes, votes
+        cluster.deliver(0, 1)
+        cluster.deliver(1, 0)
+    assert cluster.leads(0)
+    assert cluster.log(0) == [(1, 0), (2, 1), (3, 1), (4, 2)]
+    probe = cluster.queues[0, 1][-1]
+    assert isinstance(probe, Append)
+    assert (probe.prev_index, len(probe.entries)) == (3, 1)
+    drop(cluster, *range(3))
+    former = Append(2, 10**6, 2, 2, 1, ((1, b"1"),))
+    accepted = cluster.step(1, inbox=((0, former),)).messages[0][1]
+    assert isinstance(accepted, AppendAnswer)
+    peer = cluster.cores[0]._member.peers[1]
+    peer.sent(10**6, 2, 3, 1)
+    assert cluster.step(0, inbox=((1, accepted),)).status.match[1] == 3  # two of three have it
+    assert cluster.acknowledged == []
+    settle(cluster, 0, 1)
+    assert cluster.acknowledged == [1]
 
 
 def test_bare_single_member_commits_by_its_own_unsynced_vote(tmp_path: Path, syncs: Counter[str]) -> None:
@@ -439,8 +477,9 @@ def test_bare_leader_spins_on_a_follower_behind_its_cut_log() -> None:
         cluster.members[0]._SyncObj__raftLog.deleteEntriesTo(9)
         cluster.members[0]._SyncObj__raftNextIndex[node_of(2)] = 3
         drop(cluster, 2)
+        cluster.reading_s = 1e-4
         settle(cluster, 0, rounds=1)
-        assert len(cluster.queues[0, 2]) > 1000  # for as long as its clock lets it
+        assert len(cluster.queues[0, 2]) > 100  # for as long as its clock lets it
 
 
 def test_guarded_leader_reports_a_follower_behind_its_cut_log_and_sends_heartbeats_alone() -> None:
