@@ -86,8 +86,10 @@ async def timed(
     )
 
 
-def putter(access: Access, name: str, size: int) -> Callable[[int], Awaitable[Callable[[], Awaitable[None]]]]:
-    """PUT of new keys with bytes never stored before (nothing is deduplicated)."""
+def putter(
+    access: Access, name: str, size: int, stored: list[int]
+) -> Callable[[int], Awaitable[Callable[[], Awaitable[None]]]]:
+    """PUT of new keys with bytes never stored before (nothing is deduplicated); numbers acknowledged go to `stored`."""
     numbers = itertools.count()
     pool = random.randbytes(size)
 
@@ -105,6 +107,7 @@ def putter(access: Access, name: str, size: int) -> Callable[[int], Awaitable[Ca
             answer = await connection.request("PUT", object_path("default", key), body=body, size=size)
             if answer.status >= 300:
                 raise RuntimeError(f"PUT was answered with {answer.status}: {answer.body!r}")
+            stored.append(number)
 
         return put
 
@@ -112,16 +115,16 @@ def putter(access: Access, name: str, size: int) -> Callable[[int], Awaitable[Ca
 
 
 def getter(
-    access: Access, name: str, stored: int, size: int
+    access: Access, name: str, stored: list[int], size: int
 ) -> Callable[[int], Awaitable[Callable[[], Awaitable[None]]]]:
-    """GET of the first `stored` keys of a PUT scenario, in random order; bodies are counted, not kept."""
+    """GET of the keys that a PUT scenario stored, in random order; bodies are counted, not kept."""
 
     async def make(client: int) -> Callable[[], Awaitable[None]]:
         connection = Connection(access)
         order = random.Random(client)
 
         async def get() -> None:
-            path = object_path("default", f"bench/{name}/{order.randrange(stored):08d}")
+            path = object_path("default", f"bench/{name}/{order.choice(stored):08d}")
             answer = await connection.request("GET", path, sink=lambda _: None)
             if answer.status != 200 or answer.size != size:
                 raise RuntimeError(f"GET was answered with {answer.status} and {answer.size} bytes")
@@ -165,16 +168,17 @@ async def run(folder: Path, *, seconds: float, say: Callable[[str], None]) -> Re
     await trio.to_thread.run_sync(cluster.up)
     try:
         access = cluster.access()
-        put = await timed("PUT 4 KiB", 1, SMALL_BYTES, seconds, putter(access, "one", SMALL_BYTES))
+        put = await timed("PUT 4 KiB", 1, SMALL_BYTES, seconds, putter(access, "one", SMALL_BYTES, []))
         done(put, f"p50 is {put.p50_ms / machine.fdatasync_4k_p50_ms:.1f} fdatasyncs")
-        put = await timed("PUT 4 KiB", 16, SMALL_BYTES, seconds, putter(access, "small", SMALL_BYTES))
+        small: list[int] = []
+        put = await timed("PUT 4 KiB", 16, SMALL_BYTES, seconds, putter(access, "small", SMALL_BYTES, small))
         done(put, f"{put.per_s * machine.fdatasync_4k_p50_ms / 1e3:.2f} PUTs per fdatasync time")
-        get = await timed("GET 4 KiB", 16, SMALL_BYTES, seconds, getter(access, "small", put.operations, SMALL_BYTES))
+        get = await timed("GET 4 KiB", 16, SMALL_BYTES, seconds, getter(access, "small", small, SMALL_BYTES))
         done(get, f"{get.per_s / put.per_s:.1f} times PUT")
-        put = await timed("PUT 64 MiB", 4, LARGE_BYTES, max(seconds, 10), putter(access, "large", LARGE_BYTES))
+        large: list[int] = []
+        put = await timed("PUT 64 MiB", 4, LARGE_BYTES, 3 * seconds, putter(access, "large", LARGE_BYTES, large))
         done(put, f"{put.mb_s / machine.three_synced_writers_mb_s:.0%} of three plain synced writers")
-        stored = max(1, put.operations)
-        get = await timed("GET 64 MiB", 4, LARGE_BYTES, max(seconds, 10), getter(access, "large", stored, LARGE_BYTES))
+        get = await timed("GET 64 MiB", 4, LARGE_BYTES, 2 * seconds, getter(access, "large", large, LARGE_BYTES))
         done(get, f"{get.mb_s / machine.memory_copy_mb_s:.0%} of a memory copy")
         done(await commits(cluster.config, seconds), "64 in flight")
     finally:
