@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chunkd import wire
@@ -511,12 +511,10 @@ async def test_a_length_out_of_range_is_refused_before_anything_is_made(tmp_path
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Method)), st.binary(max_size=200)), max_size=30))
-@settings(max_examples=20, deadline=None)
-def test_any_bytes_in_a_call_leave_the_daemon_alive(
-    tmp_path_factory: pytest.TempPathFactory, calls: list[tuple[Method, bytes]]
-) -> None:
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_in_a_call_leave_the_daemon_alive(tmp_path: Path, calls: list[tuple[Method, bytes]]) -> None:
     async def main() -> None:
-        async with daemon(make_config(tmp_path_factory.mktemp("fuzz"))) as (client, _):
+        async with daemon(make_config(tmp_path)) as (client, _):
             for method, body in calls:
                 try:
                     await client._channel.call(method, body, deadline=soon())
