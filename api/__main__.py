@@ -25,6 +25,7 @@ def main() -> RoleExit:
     parser.add_argument("--node", required=True, help="which [[api]] of it this process is")
     parser.add_argument("--object-listen", help="HOST:PORT in the place of the configured one; the port may be shared")
     parser.add_argument("--operator-listen", help="HOST:PORT in the place of the configured one")
+    parser.add_argument("--insecure-listen", action="store_true", help="clear HTTP beyond loopback is wanted")
     arguments = parser.parse_args()
     configure("api", arguments.node)
     log = get_logger("api")
@@ -37,6 +38,7 @@ def main() -> RoleExit:
             node,
             object_listen=arguments.object_listen or node.object_listen,
             operator_listen=arguments.operator_listen or node.operator_listen,
+            insecure_listen=node.insecure_listen or arguments.insecure_listen,
             tls_cert=node.tls_cert and str(config.path(node.tls_cert)),
             tls_key=node.tls_key and str(config.path(node.tls_key)),
         )

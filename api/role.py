@@ -18,7 +18,7 @@ from api.access.decisions import Principal
 from api.app import Apps, compose
 from api.edge.bounds import Connections, Listener, tls_context
 from api.edge.serving import Server, serve
-from api.edge.sockets import address_of, bind, check_exposure
+from api.edge.sockets import address_of, bind
 from api.operations.buckets import Buckets
 from api.operations.calls import Call
 from cluster.config import ApiConfig, Config
@@ -26,6 +26,7 @@ from cluster.errors import Refused, TrilithError
 from cluster.exits import RoleExit
 from cluster.identity import Credentials, NodeIdentity
 from cluster.log import get_logger
+from cluster.ports import check_exposure
 from metaraft.model import DEFAULT_BUCKET
 
 _log = get_logger("api")

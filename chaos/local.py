@@ -17,9 +17,9 @@ from cluster import identity
 from cluster.cli.access import Access
 from cluster.cli.http import Client, decode
 from cluster.config import FILE_NAME, Config, dump, load
+from cluster.endpoints import read_endpoints
 from cluster.errors import TrilithError
 from cluster.process import read_pid
-from cluster.supervisor import read_endpoints
 
 
 class LocalCluster:

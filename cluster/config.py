@@ -9,6 +9,7 @@ may differ from `listen`; left out, it is the same.
 """
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ FORMAT = 1
 """Version of the file's meaning; another one is refused."""
 
 FILE_NAME = "cluster.toml"
+
+_NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+"""Names become files, certificates and lines of the log."""
+
+_RESERVED_NAMES = frozenset({"supervisor"})
+"""The supervisor's own pid file and log are called so."""
 
 
 class UnixAddress(msgspec.Struct, frozen=True):
@@ -178,10 +185,9 @@ def load(file: Path) -> Config:
 
 def invalid(config: Config) -> str | None:
     """Why these values cannot make a cluster, or None."""
-    names = [node.name for node in config.nodes]
-    doubled = {name for name in names if names.count(name) > 1}
-    if doubled:
-        return f"node names are given twice: {', '.join(sorted(doubled))}"
+    reason = _invalid_names([node.name for node in config.nodes])
+    if reason is not None:
+        return reason
     if len(config.member) not in (1, 3, 5):
         return f"there are {len(config.member)} members; a quorum has 1, 3 or 5 slots"
     if sorted(member.slot for member in config.member) != list(range(1, len(config.member) + 1)):
@@ -202,6 +208,14 @@ def invalid(config: Config) -> str | None:
             except Refused as error:
                 return f"{node.name}: {error.message}"
     return None
+
+
+def _invalid_names(names: list[str]) -> str | None:
+    for name in names:
+        if not _NODE_NAME.fullmatch(name) or name in _RESERVED_NAMES:
+            return f"node name {name!r} is not possible: 1 to 63 letters, digits and hyphens, and not 'supervisor'"
+    doubled = {name for name in names if names.count(name) > 1}
+    return f"node names are given twice: {', '.join(sorted(doubled))}" if doubled else None
 
 
 def _unknown_key(raw: dict[str, Any], struct: type[msgspec.Struct], where: str) -> str | None:

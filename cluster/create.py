@@ -1,20 +1,21 @@
 """Making a cluster: its configuration, keys and prepared folders (`trilith init`, and the first `trilith up`).
 
-Everything is made in a hidden folder beside the final places and the configuration is renamed into place last, so an
-interrupted `init` leaves no half cluster that a later `up` would take for one. Journals are made here and nowhere else:
-a member without one never votes.
+A draft of the configuration is on disk before anything that it names, and is renamed into place when all of that is
+there. So an interrupted `init` leaves no half cluster that a later `up` would take for one: a draft that is found
+says which folders never belonged to a cluster, and they are made anew. Journals are made here and nowhere else: a
+member without one never votes.
 """
 
 import os
 import secrets
 import shutil
-import socket
 import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
 from typing import Literal
 
@@ -33,8 +34,14 @@ from cluster.config import (
 )
 from cluster.errors import Refused
 from cluster.limits import UNIX_PATH_BYTES_MAX
-from cluster.supervisor import role_command, role_of
+from cluster.ports import check_exposure, free_ports, join_listen
+from cluster.process import end_with_parent
+from cluster.supervisor import reason_in, role_command, role_of
 
+RUN_NAME = "run"
+"""Folder beside the configuration: sockets, pid files, logs, and the supervisor's lock."""
+
+_DRAFT_NAME = f".{FILE_NAME}.draft"
 _SOCKET_NAME_BYTES = 32  # room for the longest node name and its ending
 
 
@@ -53,33 +60,62 @@ class Shape:
 
 
 def create(directory: Path, shape: Shape) -> Config:
-    """Make a cluster in `directory` and return its configuration. Raises Refused (ClusterExists, BadConfig,
-    FolderNotEmpty)."""
+    """Make a cluster in `directory` and return its configuration. Only one caller at a time (see `locked`).
+
+    Raises Refused (ClusterExists, BadConfig, BadFolder, FolderNotEmpty, InsecureListen, PrepareFailed).
+    """
     directory = directory.resolve()  # the roles that prepare their folders run in it
+    refuse_unspeakable(directory)
     if (directory / FILE_NAME).exists():
         raise Refused("ClusterExists", f"{directory / FILE_NAME} exists already; a cluster is made once")
     directory.mkdir(parents=True, exist_ok=True)
+    draft = directory / _DRAFT_NAME
+    _clear_interrupted(draft)
     _refuse_leftovers(directory, shape)
     config = _plan(directory, shape)
+    for api in config.api:
+        check_exposure(api, api.object_listen)
     reason = invalid(config)
     if reason is not None:
         raise Refused("BadConfig", reason)
-    draft = directory / f".{FILE_NAME}.draft"
-    draft.write_text(dump(config))
-    _make_keys(directory, config, shape)
+    _write_draft(draft, dump(config))
     try:
-        for node in config.nodes:
-            if not isinstance(node, ApiConfig):
-                _prepare(draft, node.name, role_of(node))
+        _make_keys(config, shape)
+        _prepare_all(draft, config)
     except BaseException:
-        for name in _node_folders(shape):
-            shutil.rmtree(config.path(name), ignore_errors=True)
-        draft.unlink()
+        _clear_interrupted(draft)
         raise
-    _sync(draft)
+    _sync(directory)
     draft.rename(directory / FILE_NAME)
     _sync(directory)
     return load(directory / FILE_NAME)
+
+
+def refuse_unspeakable(directory: Path) -> None:
+    """Raises Refused (BadFolder) for a path that no configuration, which is UTF-8, can hold."""
+    try:
+        str(directory).encode()
+    except UnicodeEncodeError:
+        raise Refused("BadFolder", f"the path {os.fsencode(directory)!r} is not UTF-8; name another folder") from None
+
+
+def _write_draft(draft: Path, text: str) -> None:
+    """Whole or not at all, and there for good: it alone tells a half-made folder from somebody's data."""
+    written = draft.with_suffix(".new")
+    written.write_text(text, encoding="utf-8")
+    _sync(written)
+    written.rename(draft)
+    _sync(draft.parent)
+
+
+def _clear_interrupted(draft: Path) -> None:
+    """Remove the folders of a cluster that was never finished, and its draft, last."""
+    if not draft.exists():
+        return
+    for node in load(draft).nodes:
+        if not isinstance(node, ApiConfig):
+            shutil.rmtree(draft.parent / node.directory, ignore_errors=True)
+    draft.unlink()
 
 
 def _refuse_leftovers(directory: Path, shape: Shape) -> None:
@@ -104,7 +140,7 @@ def _plan(directory: Path, shape: Shape) -> Config:
         folder = socket_folder(directory, cluster_id)
         listens = {name: f"unix:{folder}/{name}.sock" for name in names}
     else:
-        listens = {name: f"tcp:127.0.0.1:{port}" for name, port in zip(names, _free_ports(len(names)), strict=True)}
+        listens = {name: f"tcp:127.0.0.1:{port}" for name, port in zip(names, free_ports(len(names)), strict=True)}
     return Config(
         format=FORMAT,
         cluster_id=cluster_id,
@@ -132,28 +168,24 @@ def _plan(directory: Path, shape: Shape) -> Config:
         api=tuple(
             ApiConfig(
                 name=f"api-{n}",
-                object_listen=_join(shape.listen, shape.port),
-                operator_listen=_join("127.0.0.1", shape.admin_port),
+                object_listen=join_listen(shape.listen, shape.port),
+                operator_listen=join_listen("127.0.0.1", shape.admin_port),
                 insecure_listen=shape.insecure_listen,
             )
             for n in range(1, shape.apis + 1)
         ),
         identity=Identity(),
-        base=str(directory.resolve()),
+        base=str(directory),
     )
 
 
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def socket_folder(directory: Path, cluster_id: str) -> Path:
-    """A 0700 folder for Unix sockets whose paths are short enough: `run` of the cluster, or one in /tmp."""
-    own = directory.resolve() / "run"
+def socket_folder(directory: Path, cluster_id: str) -> str:
+    """Where Unix sockets lie: `run` (beside the configuration, so that the folder can be moved), or for a long path a
+    short one of this cluster's own."""
+    own = directory / RUN_NAME
     if len(str(own).encode()) + _SOCKET_NAME_BYTES <= UNIX_PATH_BYTES_MAX:
-        return own
-    root = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Path(root, f"trilith-{os.getuid()}-{cluster_id[:12]}")
+        return RUN_NAME
+    return str(Path(tempfile.gettempdir(), f"trilith-{os.getuid()}-{cluster_id[:12]}"))
 
 
 def ensure_private_folder(folder: Path) -> None:
@@ -166,15 +198,7 @@ def ensure_private_folder(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for held in sockets:
-            held.bind(("127.0.0.1", 0))
-        return [int(held.getsockname()[1]) for held in sockets]
-
-
-def _make_keys(directory: Path, config: Config, shape: Shape) -> None:
+def _make_keys(config: Config, shape: Shape) -> None:
     credentials = config.path(config.identity.credentials)
     if not credentials.exists():
         identity.make_credentials(credentials)
@@ -185,11 +209,27 @@ def _make_keys(directory: Path, config: Config, shape: Shape) -> None:
             identity.make_node_certificate(folder, node.name)
 
 
-def _prepare(draft: Path, name: str, role: str) -> None:
-    command = role_command(role, draft, name, "--prepare")
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=draft.parent)  # noqa: S603
-    if done.returncode != 0:
-        raise Refused("PrepareFailed", f"{name} could not be prepared: {done.stderr.strip() or done.stdout.strip()}")
+def _prepare_all(draft: Path, config: Config) -> None:
+    """Let each role make its folder, as many at once as there are cores. Raises Refused (PrepareFailed)."""
+    nodes = [node for node in config.nodes if not isinstance(node, ApiConfig)]
+    tie = end_with_parent()
+    for batch in batched(nodes, os.cpu_count() or 1, strict=False):
+        with ExitStack() as stack:
+            started = []
+            for node in batch:
+                command = role_command(role_of(node), draft, node.name, "--prepare")
+                process = subprocess.Popen(  # noqa: S603 - our own modules
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    preexec_fn=tie,  # noqa: PLW1509 - one prctl, looked up before the fork
+                )
+                started.append((node.name, stack.enter_context(process)))
+            for name, process in started:
+                said, _ = process.communicate()
+                if process.returncode != 0:
+                    raise Refused("PrepareFailed", f"{name} could not be prepared: {reason_in(said)}")
 
 
 def _sync(path: Path) -> None:

@@ -30,3 +30,4 @@ class CommandExit(IntEnum):
     UNKNOWN = 6  # it may have happened
     CORRUPT = 7  # bytes did not match their checksum
     INTERRUPTED = 130  # Ctrl-C
+    BROKEN_PIPE = 141  # whoever read the output went away

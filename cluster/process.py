@@ -5,17 +5,18 @@ with -9 leaves nothing running. A pid file holds `pid start-time`; the start tim
 process apart from a later one with the same number.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> Callable[[], None]:
-    """A `preexec_fn` that ties the child to this process. What it calls is looked up before the fork."""
+    """A `preexec_fn` that ties the child to this thread. What it calls is looked up before the fork."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 
@@ -30,11 +31,11 @@ def end_with_parent() -> Callable[[], None]:
 def start_time(pid: int) -> int | None:
     """When a live process started, in clock ticks since boot; None if there is none (or only its zombie)."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+        facts = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last: proc(5), hidepid; not ours then
         return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = facts.rpartition(b")")[2].split()
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def write_pid(file: Path, pid: int) -> None:
@@ -52,3 +53,19 @@ def read_pid(file: Path) -> int | None:
     except (FileNotFoundError, ValueError):
         return None
     return number if start_time(number) == since else None
+
+
+@contextlib.contextmanager
+def opened_process(file: Path) -> Iterator[int | None]:
+    """A handle (pidfd_open(2)) of the live process that a pid file names, or None. It never becomes another's."""
+    pid = read_pid(file)
+    try:
+        handle = None if pid is None else os.pidfd_open(pid)
+    except ProcessLookupError:
+        handle = None
+    try:
+        # looked at again: the process of that number could have changed before the handle was there
+        yield handle if handle is not None and read_pid(file) == pid else None
+    finally:
+        if handle is not None:
+            os.close(handle)

@@ -1,20 +1,20 @@
 """The local supervisor: starts the processes of one machine, restarts what dies, ends all in order.
 
 Rules: a role that ends with a code of `NOT_RESTARTED` stays down and is named; any other end is followed by a
-restart with back-off (doubling, and back to the least after a minute of life). It starts data before consensus
-before HTTP and ends in the opposite order. It knows no role's inside: it starts modules by name
-(`python -P -m ROLE`) and asks the API over HTTP whether the cluster is there. Its own lock file says that it
-lives; its children die with it.
+restart with back-off (doubling, and back to the least after a minute of life). All start at once, and end in order:
+HTTP, then consensus, then data. It knows no role's inside: it starts modules by name (`python -P -m ROLE`). Its own
+lock file says that it lives; its children die with it, and the next supervisor waits for those that are still
+at it. No full disk and no closed terminal ends it: what it cannot write down it does without.
 """
 
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,24 +23,23 @@ import structlog
 import trio
 
 from cluster.config import FILE_NAME, ApiConfig, ChunkdConfig, Config, MemberConfig, NodeConfig
-from cluster.errors import Refused, Unavailable
+from cluster.endpoints import ENDPOINTS_FILE, Endpoints
+from cluster.errors import Refused
 from cluster.exits import NOT_RESTARTED, RoleExit
-from cluster.process import end_with_parent, read_pid, write_pid
+from cluster.ports import reachable
+from cluster.process import end_with_parent, opened_process, read_pid, write_pid
 
 LOCK_FILE = "supervisor.lock"
 PID_FILE = "supervisor.pid"
-ENDPOINTS_FILE = "endpoints.json"
 _STEADY_S = 60.0  # a life this long resets the back-off
-_LOG_BYTES_MAX = 64 * 1024 * 1024  # a log larger than this is set aside at the next start
+_LOG_BYTES_MAX = 64 * 1024 * 1024  # a log that is larger is set aside; so two of these per process
+_LOG_CHECK_S = 30.0
+_REASON_BYTES = 16 * 1024  # of the end of a log, where the last line is looked for
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-
-class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """`endpoints.json`: where the cluster answers. Written only while all of it is ready."""
-
-    object: str
-    operator: str
+type End = int | OSError
+"""How a life ended: an exit code (negative: a signal), or why there was none."""
 
 
 def role_of(node: NodeConfig) -> str:
@@ -80,7 +79,7 @@ class Child:
 def locked(run: Path) -> Iterator[None]:
     """Hold the folder's supervisor lock. Raises Refused (AlreadyRunning)."""
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(run / LOCK_FILE, "w") as lock:
+    with open(run / LOCK_FILE, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -88,6 +87,8 @@ def locked(run: Path) -> Iterator[None]:
             raise Refused(
                 "AlreadyRunning", f"a supervisor (process {pid}) already runs the cluster in {run.parent}"
             ) from None
+        # One that was killed left it; whoever sees our pid file sees only endpoints of ours.
+        (run.parent / ENDPOINTS_FILE).unlink(missing_ok=True)
         write_pid(run / PID_FILE, os.getpid())
         try:
             yield
@@ -95,66 +96,25 @@ def locked(run: Path) -> Iterator[None]:
             (run / PID_FILE).unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def reserved_ports(apis: Sequence[ApiConfig]) -> Iterator[dict[str, tuple[str, str]]]:
-    """Real `host:port` of each API's two listeners, held for the supervisor's life.
-
-    Port 0 becomes a free one. A socket that is bound (SO_REUSEPORT) but does not listen takes no connections, and keeps
-    the port for the API's next start. Processes with the same configured address share the port.
-    Raises Refused (PortInUse).
-    """
-    with contextlib.ExitStack() as stack:
-        taken: dict[tuple[str, str], str] = {}
-
-        def reserve(purpose: str, listen: str) -> str:
-            if (purpose, listen) not in taken:
-                taken[purpose, listen] = _bind(listen, stack)
-            return taken[purpose, listen]
-
-        yield {
-            api.name: (reserve("object", api.object_listen), reserve("operator", api.operator_listen)) for api in apis
-        }
-
-
-def _bind(listen: str, stack: contextlib.ExitStack) -> str:
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    probe = socket.socket(family, socket.SOCK_STREAM)
-    with probe:  # without SO_REUSEPORT this fails where somebody else's listener would share with ours
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError as error:
-            raise Refused(
-                "PortInUse",
-                f"cannot listen on {listen}: {error.strerror}; "
-                "choose another with --port or --admin-port (0: any free one)",
-            ) from error
-        number = probe.getsockname()[1]
-    held = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind((host, number))
-    return f"[{host}]:{number}" if family == socket.AF_INET6 else f"{host}:{number}"
-
-
 class Supervisor:
-    """Runs the processes of `config` that belong to `host` until it is told to stop."""
+    """Runs all processes of `config` until it is told to stop. `ports` are the real listeners of each API."""
 
     def __init__(self, config: Config, *, say: Callable[[str], None], ports: Mapping[str, tuple[str, str]]) -> None:
         self._config = config
         self._run = config.path(config.run)
-        self._say = say
+        self._say_to_person = say
         self._file = Path(config.base, FILE_NAME)
         self._ports = ports
         self._tie = end_with_parent()
         self.children = [Child(node, self._command(node)) for node in config.nodes]
 
     def _command(self, node: NodeConfig) -> list[str]:
-        extra: tuple[str, ...] = ()
+        extra: list[str] = []
         if isinstance(node, ApiConfig):
             object_listen, operator_listen = self._ports[node.name]
-            extra = ("--object-listen", object_listen, "--operator-listen", operator_listen)
+            extra = ["--object-listen", object_listen, "--operator-listen", operator_listen]
+            if node.insecure_listen:
+                extra.append("--insecure-listen")
         return role_command(role_of(node), self._file, node.name, *extra)
 
     @property
@@ -164,59 +124,97 @@ class Supervisor:
         object_listen, operator_listen = self._ports[first.name]
         scheme = "https" if first.tls_cert else "http"
         return Endpoints(
-            object=f"{scheme}://{_reachable(object_listen)}", operator=f"{scheme}://{_reachable(operator_listen)}"
+            object=f"{scheme}://{reachable(object_listen)}", operator=f"{scheme}://{reachable(operator_listen)}"
         )
+
+    @property
+    def given_up(self) -> frozenset[str]:
+        """Names of the children that ended for good."""
+        return frozenset(child.name for child in self.children if child.given_up is not None)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """All processes kept up inside; on leaving they are ended in order and waited for."""
+        self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._bound_logs)
             for child in self.children:
                 nursery.start_soon(self._keep, child)
             try:
                 yield
             finally:
                 with trio.CancelScope(shield=True):
-                    await self._end_all()
+                    await self.end()
                 nursery.cancel_scope.cancel()
+
+    async def end(self) -> None:
+        """End all in order and wait for them: HTTP, then consensus, then data. None is started again."""
+        for child in self.children:
+            child.stopping.set()
+        for role in ("api", "metaraft", "chunkd"):
+            async with trio.open_nursery() as nursery:
+                for child in self.children:
+                    if role_of(child.node) == role:
+                        nursery.start_soon(self._end, child)
 
     async def _keep(self, child: Child) -> None:
         timings = self._config.timings
         backoff = timings.restart_backoff_min_s
+        await self._end_earlier(child)
         while not child.stopping.is_set():
             started = trio.current_time()
-            code = await self._live(child)
+            end = await self._live(child)
             if child.stopping.is_set():
                 return
-            if code in NOT_RESTARTED:
-                child.given_up = code
+            if end in NOT_RESTARTED:
+                assert isinstance(end, int)
+                child.given_up = end
+                why = last_reason(self.log_file(child.name))
                 self._say(
-                    f"{child.name} ended with code {code} ({RoleExit(code).name}) and is not restarted; "
+                    f"{child.name} {how_it_ended(end)} and is not restarted{': ' + why if why else ''}; "
                     f"see {self.log_file(child.name)}"
                 )
                 return
             if trio.current_time() - started >= _STEADY_S:
                 backoff = timings.restart_backoff_min_s
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-            self._say(f"{child.name} {how}; restarting it in {backoff:.1f} s")
+            self._say(f"{child.name} {how_it_ended(end)}; restarting it in {backoff:.1f} s")
             with trio.move_on_after(backoff):
                 await child.stopping.wait()
             backoff = min(backoff * 2, timings.restart_backoff_max_s)
             child.restarts += 1
 
-    async def _live(self, child: Child) -> int:
-        """One life of a child, from start to exit code."""
-        log_file = self.log_file(child.name)
-        if log_file.exists() and log_file.stat().st_size > _LOG_BYTES_MAX:
-            log_file.replace(log_file.with_suffix(".log.1"))
-        pid_file = self._run / f"{child.name}.pid"
-        child.process = self._start(child.command, log_file)
-        _log.info("started", node=child.name, pid=child.process.pid)
-        write_pid(pid_file, child.process.pid)
+    async def _end_earlier(self, child: Child) -> None:
+        """A process that outlived its supervisor (killed with -9) has been told to end; it may still hold the node's
+        folder and sockets, and a second one would be refused there."""
+        with opened_process(self._pid_file(child.name)) as handle:
+            if handle is None:
+                return
+            self._say(f"{child.name} of an earlier supervisor still runs and is ended first")
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGTERM)
+            with trio.move_on_after(self._config.timings.shutdown_s):
+                await _readable(handle)
+                return
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            await _readable(handle)
+
+    async def _live(self, child: Child) -> End:
+        """One life of a child, from start to end."""
+        log_file, pid_file = self.log_file(child.name), self._pid_file(child.name)
+        try:
+            child.process = self._start(child.command, log_file)
+        except OSError as error:  # no process, memory or file left: later, perhaps
+            await trio.lowlevel.checkpoint()
+            return error
+        self._note("started", node=child.name, pid=child.process.pid)
+        with self._tolerated(f"the pid file of {child.name}"):
+            write_pid(pid_file, child.process.pid)
         try:
             return await _ended(child.process)
         finally:
-            pid_file.unlink(missing_ok=True)
+            with self._tolerated(f"the pid file of {child.name}"):
+                pid_file.unlink(missing_ok=True)
 
     def _start(self, command: list[str], log_file: Path) -> subprocess.Popen[bytes]:
         # In the main thread: the tie to the parent is to the thread that forks. In a process group of its own:
@@ -232,15 +230,6 @@ class Supervisor:
                 preexec_fn=self._tie,  # noqa: PLW1509 - one prctl, looked up before the fork
             )
 
-    async def _end_all(self) -> None:
-        for child in self.children:
-            child.stopping.set()
-        for role in ("api", "metaraft", "chunkd"):
-            async with trio.open_nursery() as nursery:
-                for child in self.children:
-                    if role_of(child.node) == role:
-                        nursery.start_soon(self._end, child)
-
     async def _end(self, child: Child) -> None:
         process = child.process
         if process is None or process.returncode is not None:
@@ -253,9 +242,78 @@ class Supervisor:
         process.kill()
         await _ended(process)
 
+    async def _bound_logs(self) -> None:
+        while True:
+            for child in self.children:
+                with self._tolerated(f"setting aside the log of {child.name}"):
+                    await trio.to_thread.run_sync(set_aside, self.log_file(child.name), _LOG_BYTES_MAX)
+            await trio.sleep(_LOG_CHECK_S)
+
     def log_file(self, name: str) -> Path:
         """Where a node's output goes."""
         return self._run / f"{name}.log"
+
+    def _pid_file(self, name: str) -> Path:
+        return self._run / f"{name}.pid"
+
+    def _say(self, text: str) -> None:
+        self._note(text)
+        with contextlib.suppress(OSError):  # the terminal is gone
+            self._say_to_person(text)
+
+    def _note(self, event: str, **facts: object) -> None:
+        with contextlib.suppress(OSError):  # the disk is full: the log can wait, the processes cannot
+            _log.info(event, **facts)
+
+    @contextlib.contextmanager
+    def _tolerated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._say(f"{what}: {error}")
+
+
+def how_it_ended(end: End) -> str:
+    """A process's end in words."""
+    match end:
+        case OSError():
+            return f"could not be started ({end})"
+        case code if code >= 0:
+            known = RoleExit(code).name if code in RoleExit else "unknown"
+            return f"ended with code {code} ({known})"
+        case _:
+            names = {number.value: number.name for number in signal.Signals}
+            return f"was killed by {names.get(-end, f'signal {-end}')}"
+
+
+def last_reason(log_file: Path) -> str:
+    """The `reason` (or else the event) that the last line of a role's log gives, or nothing."""
+    try:
+        with log_file.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _REASON_BYTES))
+            return reason_in(log.read())
+    except OSError:
+        return ""
+
+
+def reason_in(text: bytes) -> str:
+    """The same of a log's text. What is no JSON line is given as it is."""
+    lines = text.splitlines()
+    if not lines:
+        return ""
+    try:
+        entry = msgspec.json.decode(lines[-1], type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return lines[-1].decode("utf-8", "replace").strip()
+    return str(entry.get("reason") or entry.get("event") or "")
+
+
+def set_aside(log_file: Path, bytes_max: int) -> None:
+    """Copy a log that is larger to `.log.1` and empty it. Its writer appends and goes on undisturbed; lines written
+    in between are lost."""
+    if log_file.exists() and log_file.stat().st_size > bytes_max:
+        shutil.copyfile(log_file, log_file.with_suffix(".log.1"))
+        os.truncate(log_file, 0)
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:
@@ -265,33 +323,18 @@ async def _ended(process: subprocess.Popen[bytes]) -> int:
         if code is not None:
             return code
         try:
-            fd = os.pidfd_open(process.pid)
+            handle = os.pidfd_open(process.pid)
         except ProcessLookupError:
             continue
         try:
-            await trio.lowlevel.wait_readable(fd)
+            await _readable(handle)
         finally:
-            trio.lowlevel.notify_closing(fd)
-            os.close(fd)
+            os.close(handle)
 
 
-def _reachable(listen: str) -> str:
-    host, _, port = listen.rpartition(":")
-    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "") else f"[::1]:{port}" if host == "[::]" else listen  # noqa: S104
-
-
-def write_endpoints(directory: Path, endpoints: Endpoints) -> None:
-    """Publish where the cluster answers, atomically."""
-    temporary = directory / f".{ENDPOINTS_FILE}.tmp"
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(endpoints)) + b"\n")
-    temporary.replace(directory / ENDPOINTS_FILE)
-
-
-def read_endpoints(directory: Path) -> Endpoints:
-    """Where the cluster in `directory` answers. Raises Unavailable (NotRunning)."""
+async def _readable(handle: int) -> None:
+    """Wait until the process of a handle has ended."""
     try:
-        return msgspec.json.decode((directory / ENDPOINTS_FILE).read_bytes(), type=Endpoints)
-    except FileNotFoundError:
-        raise Unavailable(
-            "NotRunning", f"no cluster is ready in {directory}; `trilith up {directory}` starts one"
-        ) from None
+        await trio.lowlevel.wait_readable(handle)
+    finally:
+        trio.lowlevel.notify_closing(handle)

@@ -1,15 +1,17 @@
 """A small blocking client of the native dialect for the commands: one connection, streams both ways.
 
-Bodies are never held whole. Every answer's error becomes one of the four kinds. A refused connection, a 503 and
-a lost answer are retried where the call can be repeated: reads always, writes under one Idempotency-Key.
+Rules: bodies are never held whole; every answer's error becomes one of the four kinds. What did not happen, or may
+have, is tried again where the call can be repeated: reads always, writes under one Idempotency-Key. Once an attempt of
+a write may have happened, only its own result or 'outcome unknown' is told, whatever later attempts say.
 """
 
-import base64
 import hashlib
 import http.client
 import secrets
+import select
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -20,8 +22,10 @@ from cluster.cli.access import Access
 from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
 
 PIECE_BYTES = 1024 * 1024
-_ATTEMPTS = 4
+ATTEMPTS = 4
 _TIMEOUT_S = 90.0  # no byte for this long; the server's own limits are shorter
+_WAIT_S_MAX = 10.0  # between attempts, whatever the server asks for
+_ERROR_BYTES_MAX = 64 * 1024  # of an error's text
 
 
 class Source(Protocol):
@@ -35,17 +39,9 @@ class Source(Protocol):
 class ErrorBody(msgspec.Struct):
     """The JSON of a refused request."""
 
-    code: str = "Unknown"
+    code: str
     message: str = ""
     request_id: str = ""
-
-
-class ErrorEnvelope(msgspec.Struct):
-    """`{"error": {...}}` or the error itself."""
-
-    error: ErrorBody | None = None
-    code: str = ""
-    message: str = ""
 
 
 class Answer:
@@ -57,31 +53,41 @@ class Answer:
         self._response = response
 
     def pieces(self) -> Iterator[bytes]:
-        """The body in pieces. Raises Corrupt (BrokenBody) if it ends early."""
+        """The body in pieces. Raises Unavailable (BrokenBody) if it ends early."""
         while True:
             try:
                 piece = self._response.read(PIECE_BYTES)
-            except (http.client.IncompleteRead, OSError) as error:
-                raise Corrupt("BrokenBody", f"the server broke the download off: {error}") from error
+            except (http.client.HTTPException, OSError) as error:
+                raise Unavailable("BrokenBody", f"the download broke off: {error}") from error
             if not piece:
                 break
             yield piece
-        left = getattr(self._response, "length", 0)
+        left = self._response.length  # what Content-Length promised and did not come
         if left:
-            raise Corrupt("BrokenBody", f"the server broke the download off {left} bytes before its end")
+            raise Unavailable("BrokenBody", f"the download broke off {left} bytes before its end")
 
     def body(self) -> bytes:
         """The whole body (JSON answers)."""
         return b"".join(self.pieces())
 
+    def beginning(self, bytes_max: int) -> bytes:
+        """The first bytes of the body, or as many as there were."""
+        try:
+            return self._response.read(bytes_max)
+        except (http.client.HTTPException, OSError):
+            return b""
+
 
 class Client:
     """Calls on one endpoint. Not for several threads at once."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(
+        self, access: Access, *, timeout_s: float = _TIMEOUT_S, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self._url = urlsplit(access.endpoint)
-        self._authorization = f"Bearer {access.access_key}:{access.secret_key}"
-        self._ca_file = access.ca_file
+        self._access = access
+        self._timeout_s = timeout_s
+        self._pause = pause
         self._connection: http.client.HTTPConnection | None = None
 
     def __enter__(self) -> Self:
@@ -107,97 +113,165 @@ class Client:
         size: int | None = None,
         repeatable: bool = True,
     ) -> Answer:
-        """One request; retried while it can be. `body` opens the source anew for each attempt; `size` None sends it
-        chunked. Raises one of the four kinds."""
+        """One request; tried again while it can be. `body` opens the source anew for each attempt; `size` None sends
+        it chunked. Raises one of the four kinds."""
         sent = dict(headers or {})
-        if method in ("PUT", "DELETE", "POST"):
+        _refuse_bad_headers(sent)
+        writes = method not in ("GET", "HEAD")
+        if writes:
             sent.setdefault("Idempotency-Key", secrets.token_hex(16))
-        for attempt in range(1, _ATTEMPTS + 1):
+        target = path + ("?" + urlencode(query, quote_via=quote) if query else "")
+        unknown: OutcomeUnknown | None = None
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._once(method, path, query, sent, body, size)
+                return self._once(method, target, sent, body, size)
             except (Unavailable, OutcomeUnknown) as error:
                 self.close()
-                if attempt == _ATTEMPTS or not repeatable:
-                    raise
-                time.sleep(error.retry_after_s or 0.25 * 2**attempt)
+                if isinstance(error, OutcomeUnknown):
+                    unknown = error
+                if attempt == ATTEMPTS or not repeatable or _status(error) == "507":
+                    raise unknown or error from None
+                self.pause(attempt, error.retry_after_s)
+            except Refused as error:
+                self.close()
+                if unknown is not None and _status(error) in ("404", "409", "412"):  # perhaps by our own doing
+                    raise OutcomeUnknown(
+                        error.code,
+                        f"{error.message}; but an earlier attempt may have happened ({unknown.message})",
+                        detail=error.detail,
+                    ) from error
+                raise
+            except BaseException:
+                self.close()
+                raise
         raise AssertionError("the last attempt returns or raises")
 
+    def pause(self, attempt: int, asked_s: float | None = None) -> None:
+        """Wait before the next attempt."""
+        self._pause(min(_WAIT_S_MAX, 0.25 * 2**attempt if asked_s is None else asked_s))
+
     def _once(
-        self,
-        method: str,
-        path: str,
-        query: dict[str, str] | None,
-        headers: dict[str, str],
-        body: Callable[[], Source] | None,
-        size: int | None,
+        self, method: str, target: str, headers: dict[str, str], body: Callable[[], Source] | None, size: int | None
     ) -> Answer:
-        target = path + ("?" + urlencode(query, quote_via=quote) if query else "")
         try:
             connection = self._connected()
             connection.putrequest(method, target, skip_accept_encoding=True)
-            connection.putheader("Authorization", self._authorization)
+            connection.putheader("Authorization", f"Bearer {self._access.access_key}:{self._access.secret_key}")
             for name, value in headers.items():
                 connection.putheader(name, value)
-            if body is not None:
-                connection.putheader(
-                    *(("Transfer-Encoding", "chunked") if size is None else ("Content-Length", str(size)))
-                )
-            elif method in ("PUT", "POST"):
-                connection.putheader("Content-Length", "0")
+            if body is not None and size is None:
+                connection.putheader("Transfer-Encoding", "chunked")
+            elif body is not None or method in ("PUT", "POST"):
+                connection.putheader("Content-Length", str(size or 0))
             connection.endheaders()
         except (OSError, http.client.HTTPException) as error:
-            self.close()
             raise Unavailable("CannotConnect", f"{self._url.geturl()} cannot be reached: {error}") from error
+        lost: OSError | None = None
+        whole = True
+        if body is not None:
+            try:
+                whole = _send(connection, body(), size)
+            except _Lost as error:
+                whole, lost = False, error.cause
+        # A server may refuse before it has read the body, and close: its answer is still to be read then.
         try:
-            if body is not None:
-                self._send(connection, body(), size)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            response = self._early_answer(connection, error)
+            message = f"the connection was lost before an answer came: {lost or error!r}"
+            if method in ("GET", "HEAD") or not whole:  # a body that is not whole is never stored
+                raise Unavailable("ConnectionLost", message) from error
+            raise OutcomeUnknown("ConnectionLost", message) from error
         answer = Answer(response)
-        if answer.status >= 400:
-            error_found = _error(method, path, answer)
-            self.close()
-            raise error_found
+        if answer.status >= 300:
+            raise _error(method, target, answer)
         return answer
 
-    def _early_answer(self, connection: http.client.HTTPConnection, error: Exception) -> http.client.HTTPResponse:
-        """A server may refuse before it has read the body and close: its answer is then still to be read."""
-        try:
-            return connection.getresponse()
-        except (OSError, http.client.HTTPException):
-            self.close()
-            raise OutcomeUnknown("ConnectionLost", f"the connection was lost before an answer came: {error}") from error
-
-    @staticmethod
-    def _send(connection: http.client.HTTPConnection, source: Source, size: int | None) -> None:
-        left = size
-        while left is None or left > 0:
-            piece = source.read(PIECE_BYTES if left is None else min(PIECE_BYTES, left))
-            if not piece:
-                break
-            connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if left is None else piece)
-            left = None if left is None else left - len(piece)
-        if left is None:
-            connection.send(b"0\r\n\r\n")
-        elif left:
-            raise Refused("FileChanged", f"the file became {left} bytes shorter while it was read")
-
     def _connected(self) -> http.client.HTTPConnection:
-        if self._connection is None:
-            host, port = self._url.hostname or "", self._url.port
-            if self._url.scheme == "https":
-                context = ssl.create_default_context(cafile=self._ca_file)
-                self._connection = http.client.HTTPSConnection(host, port or 443, timeout=_TIMEOUT_S, context=context)
-            else:
-                self._connection = http.client.HTTPConnection(host, port or 80, timeout=_TIMEOUT_S)
+        if self._connection is not None and self._connection.sock is not None:
+            return self._connection
+        host, port = self._url.hostname or "", self._url.port
+        if self._url.scheme == "https":
+            secure = http.client.HTTPSConnection(
+                host, port or 443, timeout=self._timeout_s, context=_context(self._access)
+            )
+            secure.connect()
+            shown = secure.sock.getpeercert(True) if isinstance(secure.sock, ssl.SSLSocket) else None
+            if self._access.certificate is not None and shown != self._access.certificate:
+                secure.close()
+                raise Refused("WrongCertificate", f"{self._url.geturl()} shows another certificate than the cluster's")
+            self._connection = secure
+        else:
+            self._connection = http.client.HTTPConnection(host, port or 80, timeout=self._timeout_s)
             self._connection.connect()
+        self._connection.auto_open = 0  # never past the check above
         return self._connection
+
+
+class _Lost(Exception):
+    """The connection broke while a body was sent; a source that cannot be read is another matter."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _send(connection: http.client.HTTPConnection, source: Source, size: int | None) -> bool:
+    """Send a body; False if the server answered before it was whole. Raises _Lost, Refused."""
+    left = size
+    while left is None or left > 0:
+        try:
+            piece = source.read(PIECE_BYTES if left is None else min(PIECE_BYTES, left))
+        except OSError as error:
+            raise Refused("CannotRead", f"the source cannot be read: {error}") from error
+        if not piece:
+            break
+        if _has_answered(connection):
+            return False
+        _send_piece(connection, b"%x\r\n%b\r\n" % (len(piece), piece) if left is None else piece)
+        left = None if left is None else left - len(piece)
+    if left is None:
+        _send_piece(connection, b"0\r\n\r\n")
+    elif left:
+        raise Refused("FileChanged", f"the file became {left} bytes shorter while it was read")
+    return True
+
+
+def _send_piece(connection: http.client.HTTPConnection, piece: bytes) -> None:
+    try:
+        connection.send(piece)
+    except OSError as error:
+        raise _Lost(error) from error
+
+
+def _has_answered(connection: http.client.HTTPConnection) -> bool:
+    """Something can be read already. Not told for TLS, where it may be a session ticket."""
+    if connection.sock is None or isinstance(connection.sock, ssl.SSLSocket):
+        return False
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _context(access: Access) -> ssl.SSLContext:
+    if access.certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False  # the very certificate is compared instead
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    try:
+        return ssl.create_default_context(cafile=access.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise Refused("BadAuthorities", f"AWS_CA_BUNDLE {access.ca_file!r} cannot be used: {error}") from error
 
 
 def object_path(bucket: str, key: str) -> str:
     """The URL path of an object; every byte of the key survives."""
     return f"/buckets/{quote(bucket, safe='')}/objects/{quote(key, safe='/')}"
+
+
+def copy_source(bucket: str, key: str) -> str:
+    """The value of X-Copy-Source; every byte of the key survives."""
+    return f"{quote(bucket, safe='')}/{quote(key, safe='/')}"
 
 
 def bucket_path(bucket: str) -> str:
@@ -209,13 +283,13 @@ def decode[T](answer: Answer, shape: type[T]) -> T:
     """A JSON answer as a typed value. Raises Corrupt (BadAnswer)."""
     try:
         return msgspec.json.decode(answer.body(), type=shape)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt("BadAnswer", f"the server's answer is not understood: {error}") from error
 
 
 def digest_header(sha256: Any) -> str:
     """`Repr-Digest` of RFC 9530 for a finished hash."""
-    return f"sha-256=:{base64.b64encode(sha256.digest()).decode()}:"
+    return f"sha-256=:{b64encode(sha256.digest()).decode()}:"
 
 
 def new_sha256() -> Any:
@@ -223,24 +297,50 @@ def new_sha256() -> Any:
     return hashlib.sha256()
 
 
-def _error(method: str, path: str, answer: Answer) -> TrilithError:
-    raw = b"" if method == "HEAD" else answer.body()
+def _refuse_bad_headers(headers: dict[str, str]) -> None:
+    for name, value in headers.items():
+        if not value.isprintable() or not value.isascii():
+            raise Refused("InvalidHeader", f"{name} {value!r} has characters that no header can carry")
+
+
+def _status(error: TrilithError) -> str:
+    return (error.detail or {}).get("status", "")
+
+
+def _error(method: str, target: str, answer: Answer) -> TrilithError:
+    """The error that an answer stands for. What is not our JSON came from somebody in between, or is no Trilith."""
+    raw = answer.beginning(_ERROR_BYTES_MAX)
     try:
-        envelope = msgspec.json.decode(raw, type=ErrorEnvelope) if raw else ErrorEnvelope()
-    except msgspec.DecodeError:
-        envelope = ErrorEnvelope(message=raw[:200].decode("utf-8", "replace"))
-    inner = envelope.error
-    code = (inner.code if inner else envelope.code) or {404: "NotFound", 401: "Unauthorized"}.get(
-        answer.status, f"Http{answer.status}"
-    )
-    text = (inner.message if inner else envelope.message) or f"{method} {path} was answered with {answer.status}"
-    detail = {"status": str(answer.status)}
+        told = msgspec.json.decode(raw, type=ErrorBody)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        told = None
+    status = answer.status
+    path = target.partition("?")[0]
+    detail = {"status": str(status)}
     after = answer.headers.get("Retry-After", "")
-    wait = float(after) if after.isdigit() else None
-    if answer.status == 503 and code == "OutcomeUnknown":
-        return OutcomeUnknown(code, text, detail=detail, retry_after_s=wait)
-    if answer.status in (502, 503, 504):
-        return Unavailable(code, text, detail=detail, retry_after_s=wait)
-    if answer.status >= 500 and answer.status != 507:
-        return Corrupt(code, text, detail=detail)
-    return Refused(code, text, detail=detail)
+    wait = float(after) if after.isascii() and after.isdigit() else None
+    if told is None:
+        text = raw[:200].decode("utf-8", "replace").strip()
+        message = f"{method} {path} was answered with {status}{': ' + text if text else ''}"
+        return _by_status(method, status)(_STATUS_CODES.get(status, f"Http{status}"), message, detail=detail)
+    if told.request_id:
+        detail["request_id"] = told.request_id
+    kind: type[TrilithError] = Refused
+    if status == 503 and told.code == "OutcomeUnknown":
+        kind = OutcomeUnknown
+    elif status in (503, 507):
+        kind = Unavailable
+    elif status >= 500:
+        kind = _by_status(method, status) if told.code == "InternalError" else Corrupt
+    message = told.message or f"{method} {path} was answered with {status}"
+    return kind(told.code, message, detail=detail, retry_after_s=wait)
+
+
+_STATUS_CODES = {401: "Unauthorized", 403: "AccessDenied", 404: "NotFound"}
+
+
+def _by_status(method: str, status: int) -> type[TrilithError]:
+    """The kind of an answer that says no more than its status."""
+    if status < 500:
+        return Refused
+    return Unavailable if method in ("GET", "HEAD") else OutcomeUnknown

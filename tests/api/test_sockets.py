@@ -11,12 +11,13 @@ from api.edge.asgi import ObjectPort
 from api.edge.bounds import Connections, tls_context
 from api.edge.identifiers import request_ids
 from api.edge.serving import serve
-from api.edge.sockets import address_of, bind, check_exposure, parse_listen
+from api.edge.sockets import address_of, bind
 from api.native.errors import error_response
 from cluster.config import ApiConfig
 from cluster.errors import Refused
 from cluster.identity import make_ca, make_node_certificate
 from cluster.limits import Limits
+from cluster.ports import check_exposure, parse_listen
 from tests.api.edge_server import echo, with_lifespan
 
 
