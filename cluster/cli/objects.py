@@ -1,6 +1,7 @@
 """`trilith mb rb put get cp ls rm stat`: buckets and objects of a running cluster."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 from cluster.cli import names, store
 from cluster.cli.access import find
 from cluster.cli.http import Client, bucket_path, decode
-from cluster.cli.output import command, human_bytes, meter, print_json, say
+from cluster.cli.output import command, human_bytes, meter, print_json, say, shown
 from cluster.errors import Refused
 
 
@@ -36,7 +37,7 @@ def mb(bucket: str, directory: str | None, endpoint: str | None, as_json: bool) 
     """Make a bucket."""
     with _client(directory, endpoint) as client:
         made = decode(client.call("PUT", bucket_path(bucket)), dict[str, Any])
-    print_json(made) if as_json else click.echo(f"made {bucket}")
+    print_json(made) if as_json else click.echo(f"made {shown(bucket)}")
 
 
 @click.command()
@@ -53,7 +54,7 @@ def rb(bucket: str, recursive: bool, directory: str | None, endpoint: str | None
                 store.remove(client, names.Name(bucket, entry.key))
                 removed += 1
         client.call("DELETE", bucket_path(bucket)).body()
-    print_json({"bucket": bucket, "objects_removed": removed}) if as_json else click.echo(f"removed {bucket}")
+    print_json({"bucket": bucket, "objects_removed": removed}) if as_json else click.echo(f"removed {shown(bucket)}")
 
 
 @click.command()
@@ -73,31 +74,49 @@ def put(
     as_json: bool,
 ) -> None:
     """Store a file, or standard input (-), as BUCKET/KEY."""
+    if recursive and source == "-":
+        raise click.UsageError("standard input (-) is no folder; leave out --recursive")
     headers = {"Content-Type": content_type} if content_type else {}
-    with _client(directory, endpoint) as client, meter(quiet=as_json) as progress:
+    stored: list[dict[str, Any]] = []
+    with (
+        _told(lambda: _stored(stored), quiet=as_json),
+        _client(directory, endpoint) as client,
+        meter(quiet=as_json) as progress,
+    ):
         if source == "-":
-            stored = [store.put_stream(client, names.with_key(target), progress, headers)]
+            stored.append(store.put_stream(client, names.with_key(target), progress, headers))
         elif recursive:
-            stored = [
-                store.put_file(client, file, name, progress, headers)
-                for file, name in _files_below(Path(source), names.parse(target))
-            ]
+            for file, name in _files_below(Path(source), names.parse(target)):
+                stored.append(store.put_file(client, file, name, progress, headers))
         else:
             name = names.target_for(names.parse(target), source)
-            stored = [store.put_file(client, Path(source), name, progress, headers)]
+            stored.append(store.put_file(client, Path(source), name, progress, headers))
     if as_json:
         print_json({"stored": stored})
-    else:
-        for made in stored:
-            click.echo(f"stored {made.get('key', target)} {human_bytes(made.get('size', 0))}")
+
+
+def _stored(made: list[dict[str, Any]]) -> Iterator[str]:
+    for each in made:
+        yield f"stored {shown(each['bucket'] + '/' + each['key'])} {human_bytes(each['size'])}"
 
 
 def _files_below(folder: Path, target: names.Name) -> list[tuple[Path, names.Name]]:
+    """All regular files (also by a link) below a folder with their names; what is left out is said."""
     if not folder.is_dir():
         raise Refused("NoSuchFile" if not folder.exists() else "NotAFolder", f"{folder} is not a folder")
-    prefix = target.key + "/" if target.key and not target.key.endswith("/") else target.key
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [(path, names.Name(target.bucket, prefix + path.relative_to(folder).as_posix())) for path in files]
+
+    def fail(error: OSError) -> None:
+        raise error  # a folder that cannot be read is no empty folder
+
+    found: list[Path] = []
+    for root, folders, files in folder.walk(on_error=fail):
+        for path in [root / name for name in folders + files]:
+            if path.is_file():
+                found.append(path)
+            elif path.is_symlink() or not path.is_dir():
+                say(f"left out: {shown(str(path))} ({'a link to no file' if path.is_symlink() else 'no file'})")
+    prefix = names.as_folder(target.key)
+    return [(path, names.Name(target.bucket, prefix + path.relative_to(folder).as_posix())) for path in sorted(found)]
 
 
 @click.command()
@@ -109,55 +128,89 @@ def _files_below(folder: Path, target: names.Name) -> list[tuple[Path, names.Nam
 def get(source: str, target: str, recursive: bool, directory: str | None, endpoint: str | None, as_json: bool) -> None:
     """Fetch BUCKET/KEY into a file, a folder (default .) or standard output (-)."""
     name = names.parse(source)
+    if recursive and target == "-":
+        raise click.UsageError("standard output (-) is no folder; leave out --recursive")
     fetched: list[dict[str, Any]] = []
-    with _client(directory, endpoint) as client, meter(quiet=as_json) as progress:
-        if recursive:
-            # every name is checked before the first byte is fetched
-            plan = [
-                (entry.key, names.file_for(Path(target), entry.key, name.key)) for entry in store.keys(client, name)
-            ]
-            for key, file in plan:
-                size = store.get_file(client, names.Name(name.bucket, key), file, progress)
-                fetched.append({"key": key, "file": str(file), "size": size})
-        elif target == "-":
+    with (
+        _told(lambda: _fetched(fetched), quiet=as_json),
+        _client(directory, endpoint) as client,
+        meter(quiet=as_json) as progress,
+    ):
+        if target == "-":
             store.get_stream(client, names.with_key(source), progress)
             return
-        else:
-            found = names.with_key(source)
-            folder = Path(target)
-            file = names.file_for(folder, found.key, found.key) if folder.is_dir() else folder
-            size = store.get_file(client, found, file, progress)
-            fetched.append({"key": found.key, "file": str(file), "size": size})
+        for key, file in _plan(client, name, target) if recursive else [_single(names.with_key(source), target)]:
+            size = store.get_file(client, names.Name(name.bucket, key), file, progress)
+            fetched.append({"key": key, "file": str(file), "size": size})
     if as_json:
         print_json({"fetched": fetched})
-    else:
-        for got in fetched:
-            click.echo(f"fetched {got['file']} {human_bytes(got['size'])}")
+
+
+def _plan(client: Client, name: names.Name, target: str) -> list[tuple[str, Path]]:
+    """Every key with its file; all are checked before the first byte is fetched."""
+    plan = [(entry.key, names.file_for(Path(target), entry.key, name.key)) for entry in store.keys(client, name)]
+    names.refuse_file_and_folder(file for _, file in plan)
+    return plan
+
+
+def _single(name: names.Name, target: str) -> tuple[str, Path]:
+    folder = Path(target)
+    is_folder = target.endswith("/") or folder.is_dir()
+    return name.key, names.file_for(folder, name.key, name.key) if is_folder else folder
+
+
+def _fetched(files: list[dict[str, Any]]) -> Iterator[str]:
+    for each in files:
+        yield f"fetched {shown(each['file'])} {human_bytes(each['size'])}"
+
+
+@contextlib.contextmanager
+def _told(lines: Callable[[], Iterator[str]], *, quiet: bool) -> Iterator[None]:
+    """Say what was done also when the rest of it fails."""
+    try:
+        yield
+    finally:
+        for line in () if quiet else lines():
+            click.echo(line)
 
 
 @click.command()
 @click.argument("source")
 @click.argument("target")
-@click.option("-r", "--recursive", is_flag=True, help="Both are prefixes.")
+@click.option("-r", "--recursive", is_flag=True, help="All keys below SOURCE, to names below TARGET.")
 @_reaches_cluster
 @command
 def cp(source: str, target: str, recursive: bool, directory: str | None, endpoint: str | None, as_json: bool) -> None:
-    """Copy BUCKET/KEY to BUCKET/KEY inside the store."""
-    with _client(directory, endpoint) as client:
+    """Copy BUCKET/KEY to BUCKET/KEY inside the store.
+
+    With --recursive BUCKET/a/ to BUCKET/b gives a/x the name b/x, and BUCKET/a to BUCKET/b the name b/a/x.
+    """
+    copied: list[dict[str, Any]] = []
+    pairs: list[tuple[names.Name, names.Name]] = []
+
+    def lines() -> Iterator[str]:
+        for origin, goal in pairs[: len(copied)]:
+            yield f"copied {shown(str(origin))} to {shown(str(goal))}"
+
+    with _told(lines, quiet=as_json), _client(directory, endpoint) as client:
         if recursive:
-            origin, goal = names.parse(source), names.parse(target)
-            pairs = [
-                (names.Name(origin.bucket, entry.key), names.Name(goal.bucket, goal.key + entry.key[len(origin.key) :]))
-                for entry in store.keys(client, origin)
-            ]
+            pairs += _copies_below(client, names.parse(source), names.parse(target))
         else:
-            pairs = [(names.with_key(source), names.target_for(names.parse(target), source))]
-        copied = [store.copy(client, origin, goal) for origin, goal in pairs]
+            pairs.append((names.with_key(source), names.target_for(names.parse(target), source)))
+        for origin, goal in pairs:
+            copied.append(store.copy(client, origin, goal))
     if as_json:
         print_json({"copied": copied})
-    else:
-        for origin, goal in pairs:
-            click.echo(f"copied {origin} to {goal}")
+
+
+def _copies_below(client: Client, origin: names.Name, goal: names.Name) -> Iterator[tuple[names.Name, names.Name]]:
+    prefix = names.as_folder(goal.key)
+    for entry in store.keys(client, origin):
+        key = prefix + names.relative_to(origin.key, entry.key)
+        if key:
+            yield names.Name(origin.bucket, entry.key), names.Name(goal.bucket, key)
+        else:
+            say(f"left out: {shown(entry.key)} (it would have no name)")
 
 
 @click.command()
@@ -184,9 +237,9 @@ def ls(name: str, recursive: bool, directory: str | None, endpoint: str | None, 
                 prefixes += page.prefixes
                 continue
             for prefix in page.prefixes:
-                click.echo(f"{'':<24}  {'':>12}  {prefix}")
+                click.echo(f"{'':<24}  {'':>12}  {shown(prefix)}")
             for entry in page.objects:
-                click.echo(f"{entry.created:<24}  {entry.size:>12}  {entry.key}")
+                click.echo(f"{entry.created:<24}  {entry.size:>12}  {shown(entry.key)}")
         if as_json:
             print_json({"objects": objects, "prefixes": prefixes})
 
@@ -226,4 +279,4 @@ def stat(name: str, directory: str | None, endpoint: str | None, as_json: bool) 
         print_json(facts)
         return
     for fact, value in facts.items():
-        click.echo(f"{fact:<16} {value}")
+        click.echo(f"{fact:<16} {shown(str(value))}")

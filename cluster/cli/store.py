@@ -1,6 +1,7 @@
 """The object calls of the commands, over `http.Client`: put, get, copy, list, remove, stat.
 
-What is fetched is checked against the object's SHA-256 before it gets its final name.
+What is fetched is checked against the object's SHA-256 before it gets its final name, and what is stored against
+the SHA-256 of what was sent.
 """
 
 import contextlib
@@ -8,16 +9,26 @@ import mimetypes
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
-from cluster.cli.http import Client, bucket_path, decode, digest_header, new_sha256, object_path
+from cluster.cli.http import (
+    ATTEMPTS,
+    Client,
+    bucket_path,
+    copy_source,
+    decode,
+    digest_header,
+    new_sha256,
+    object_path,
+)
 from cluster.cli.names import Name
 from cluster.cli.output import Meter
-from cluster.errors import Corrupt, Refused
+from cluster.errors import Corrupt, Refused, Unavailable
 
 LIST_PAGE = 1000
 
@@ -93,55 +104,76 @@ def put_file(client: Client, file: Path, target: Name, meter: Meter, headers: di
         raise Refused("NoSuchFile" if not file.exists() else "NotAFile", f"{file} is not a file that can be read")
     with file.open("rb") as opened:
         size = os.fstat(opened.fileno()).st_size
-        meter.start(target.key, size)
+        sources: list[_Metered] = []
 
         def source() -> "_Metered":
             opened.seek(0)
             meter.start(target.key, size)
-            return _Metered(opened, meter)
+            sources[:] = [_Metered(opened.read, meter)]
+            return sources[0]
 
-        sent = {"Content-Type": mimetypes.guess_type(file.name)[0] or "application/octet-stream", **headers}
+        sent = {"Content-Type": _content_type(file.name), **headers}
         answer = client.call("PUT", object_path(target.bucket, target.key), headers=sent, body=source, size=size)
-        return decode(answer, dict[str, Any])
+        return _verified(decode(answer, dict[str, Any]), sources[0], target)
+
+
+def _content_type(name: str) -> str:
+    kind, encoding = mimetypes.guess_file_type(name)
+    return kind if kind is not None and encoding is None else "application/octet-stream"  # a .tar.gz is no tar
 
 
 def put_stream(client: Client, target: Name, meter: Meter, headers: dict[str, str]) -> dict[str, Any]:
     """Store standard input, of unknown length; it cannot be repeated."""
     meter.start(target.key, None)
+    source = _Metered(cast(BufferedReader, sys.stdin.buffer).read1, meter)  # what a slow pipe has is sent at once
     sent = {"Content-Type": "application/octet-stream", **headers}
     answer = client.call(
-        "PUT",
-        object_path(target.bucket, target.key),
-        headers=sent,
-        body=lambda: _Metered(sys.stdin.buffer, meter),
-        repeatable=False,
+        "PUT", object_path(target.bucket, target.key), headers=sent, body=lambda: source, repeatable=False
     )
-    return decode(answer, dict[str, Any])
+    return _verified(decode(answer, dict[str, Any]), source, target)
+
+
+def _verified(stored: dict[str, Any], sent: "_Metered", target: Name) -> dict[str, Any]:
+    """Raises Corrupt (BadDigest) if what was stored is not what was read here."""
+    if stored.get("sha256") not in (None, sent.sha256.hexdigest()):
+        raise Corrupt("BadDigest", f"{target}: the bytes stored are not those that were sent; delete the object")
+    return stored
 
 
 class _Metered:
-    def __init__(self, source: Any, meter: Meter) -> None:
-        self._source = source
+    """Counts and hashes what is read."""
+
+    def __init__(self, read: Callable[[int], bytes], meter: Meter) -> None:
+        self._read = read
         self._meter = meter
+        self.sha256 = new_sha256()
 
     def read(self, size: int, /) -> bytes:
-        piece: bytes = self._source.read(size)
+        piece = self._read(size)
+        self.sha256.update(piece)
         self._meter.add(len(piece))
         return piece
 
 
 def get_file(client: Client, source: Name, file: Path, meter: Meter) -> int:
-    """Fetch an object into a file: a temporary one beside it, checked, synced, renamed. Returns the size."""
+    """Fetch an object into a file: a temporary one beside it, checked, synced, renamed. Returns the size.
+
+    A link is followed, and what is no regular file (/dev/null, a named pipe) is written to and not replaced.
+    """
     if file.is_dir():
         raise Refused("NotAFile", f"{file} is a folder; name a file")
+    if file.exists() and not file.is_file():
+        with file.open("wb") as special:
+            return _fetch(client, source, special, meter)
+    file = Path(os.path.realpath(file))
     file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name[:100]}.")
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".trilith-")
     try:
         with os.fdopen(descriptor, "wb") as opened:
-            size = _fetch(client, source, opened, meter)
+            size = _fetch_again(client, source, opened, meter)
             opened.flush()
+            os.fchmod(opened.fileno(), 0o666 & ~_umask())
             os.fsync(opened.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, file)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -157,7 +189,22 @@ def get_stream(client: Client, source: Name, meter: Meter) -> int:
     return size
 
 
-def _fetch(client: Client, source: Name, sink: Any, meter: Meter) -> int:
+def _fetch_again(client: Client, source: Name, sink: BinaryIO, meter: Meter) -> int:
+    """Fetch, from the beginning again where the connection breaks in the middle."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return _fetch(client, source, sink, meter)
+        except Unavailable as error:
+            client.close()
+            if error.code != "BrokenBody":
+                raise
+            client.pause(attempt)
+            sink.seek(0)
+            sink.truncate()
+    return _fetch(client, source, sink, meter)
+
+
+def _fetch(client: Client, source: Name, sink: BinaryIO, meter: Meter) -> int:
     answer = client.call("GET", object_path(source.bucket, source.key))
     length = answer.headers.get("Content-Length", "")
     meter.start(source.key, int(length) if length.isdigit() else None)
@@ -182,9 +229,8 @@ def _umask() -> int:
 
 def copy(client: Client, source: Name, target: Name) -> dict[str, Any]:
     """Copy an object inside the store; no byte is moved."""
-    header = object_path(source.bucket, source.key).removeprefix("/buckets/").replace("/objects/", "/", 1)
-    answer = client.call("PUT", object_path(target.bucket, target.key), headers={"X-Copy-Source": header})
-    return decode(answer, dict[str, Any])
+    headers = {"X-Copy-Source": copy_source(source.bucket, source.key)}
+    return decode(client.call("PUT", object_path(target.bucket, target.key), headers=headers), dict[str, Any])
 
 
 def remove(client: Client, name: Name) -> None:
