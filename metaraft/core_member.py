@@ -197,9 +197,9 @@ class Member(syncobj.SyncObj):
 
     def _begin_pre_vote(self) -> None:
         self._SyncObj__raftElectionDeadline = clock.now + self._SyncObj__generateRaftTimeout()
+        self._SyncObj__raftLeader = None
         if not self._SyncObj__connectedToAnyone():
             return
-        self._SyncObj__raftLeader = None
         self._pre_vote_round += 1
         self._pre_votes = {self.slot}
         self._canvass_at = 0.0
