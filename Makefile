@@ -21,15 +21,16 @@ help:
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@python=$$(sh .ci/find-python) && { test -x $(BIN)/python || "$$python" -m venv $(VENV); }
+	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 13))' 2>/dev/null \
+	  || { python=$$(sh .ci/find-python) && "$$python" -m venv --clear $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
 up: setup
-	@exec $(BIN)/trilith up $(DIR) $(ARGS)
+	@exec $(BIN)/trilith up "$(DIR)" $(ARGS)
 
 down: setup
-	$(BIN)/trilith down $(DIR)
+	$(BIN)/trilith down "$(DIR)"
 
 lint: setup
 	$(BIN)/ruff check .

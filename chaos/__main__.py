@@ -26,7 +26,7 @@ def _say(text: str) -> None:
 @click.option("--seconds", default=8.0, show_default=True, help="Length of each scenario.")
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where the cluster's disks lie (default: a temporary folder here).",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")

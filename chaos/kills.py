@@ -23,7 +23,8 @@ TARGETS = ("leader", "follower", "chunkd", "api", "all")
 
 
 class KillReport(msgspec.Struct, kw_only=True):
-    """What a run of kills showed. Seconds of silence are from the kill to the next acknowledged write."""
+    """What a run of kills showed. Seconds of silence are from a kill to the acknowledgement of a write begun after
+    it."""
 
     target: str
     kills: int
@@ -89,12 +90,12 @@ async def _run(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(load.run)
         for turn in range(kills):
-            await load.progress.next_acknowledgement()
+            await load.progress.acknowledged_since(trio.current_time())
             await trio.sleep(pauses.uniform(0.3, 1.5))
             names = await trio.to_thread.run_sync(victims, cluster, target, turn)
             pids = {name: cluster.signal(name) for name in names}
             killed = trio.current_time()
-            await load.progress.next_acknowledgement()
+            await load.progress.acknowledged_since(killed)
             silences.append(trio.current_time() - killed)
             say(f"{turn + 1}/{kills}: killed {', '.join(names)}; writes resumed after {silences[-1]:.2f} s")
             await _all_back(cluster, pids)

@@ -5,8 +5,9 @@ checker's search stays small. Bodies are `payload`s: a read is judged at once fo
 value number later for its place in the order.
 """
 
+import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -21,25 +22,24 @@ _SIZES = ((0.55, 40, 4096), (0.25, 4097, 65536), (0.15, 65537, 1_500_000), (0.05
 
 @dataclass
 class Progress:
-    """When writes were last acknowledged; a fault's length of silence is read from it."""
+    """Which writes were acknowledged; a fault's length of silence is read from it."""
 
     acknowledged: int = 0
-    last_acknowledged: float = 0.0
-    changed: trio.Event | None = None
+    begun: float = -math.inf  # when the latest of the acknowledged writes began
+    changed: trio.Event = field(default_factory=trio.Event)
 
-    def note(self, now: float) -> None:
-        """A write was acknowledged."""
+    def note(self, begun: float) -> None:
+        """A write that began at this time was acknowledged."""
         self.acknowledged += 1
-        self.last_acknowledged = now
-        if self.changed is not None:
-            self.changed.set()
-            self.changed = None
+        self.begun = max(self.begun, begun)
+        self.changed.set()
+        self.changed = trio.Event()
 
-    async def next_acknowledgement(self) -> None:
-        """Wait for a write to be acknowledged from now on."""
-        if self.changed is None:
-            self.changed = trio.Event()
-        await self.changed.wait()
+    async def acknowledged_since(self, moment: float) -> None:
+        """Wait until a write that began after `moment` was acknowledged: one that was already under way tells nothing
+        of what came after."""
+        while self.begun <= moment:
+            await self.changed.wait()
 
 
 class Load:
@@ -119,7 +119,7 @@ class Load:
         self.history.count(f"{method} {answer.status}")
         if answer.status < 300:
             operation.end = trio.current_time()
-            self.progress.note(operation.end)
+            self.progress.note(operation.begin)
         elif answer.status in (503, 507) and b'"OutcomeUnknown"' not in answer.body:
             self.history.forget(operation)  # it says that it did not happen, and is held to that
             await trio.sleep(0.02)

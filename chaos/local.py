@@ -47,6 +47,7 @@ class LocalCluster:
             "up", str(self.folder), "--detach", "--port", "0", "--admin-port", "0", *self._options, check=False
         )
         if done.returncode != 0:
+            self.command("down", str(self.folder), check=False)  # it may be starting still
             raise RuntimeError(f"the cluster did not start: {done.stderr}{self.logs()}")
 
     def down(self) -> None:

@@ -4,10 +4,10 @@ This is how separate hosts run them: `python -P -m ROLE --config FILE --node NAM
 `start` is called.
 """
 
+import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -17,36 +17,39 @@ from cluster import identity
 from cluster.cli.access import Access
 from cluster.config import FILE_NAME, Config
 from cluster.create import Shape, create
+from cluster.ports import free_ports
 from cluster.process import end_with_parent
 from cluster.supervisor import role_command, role_of
 
 
-def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Roles:
-    """All roles of a cluster made in `folder`; a context manager that starts and ends them."""
+    """All roles of a cluster made in `folder` on free ports; a context manager that starts and ends them."""
 
     def __init__(self, folder: Path, shape: Shape | None = None, *, wrap: dict[str, list[str]] | None = None) -> None:
         self.folder = folder
-        shape = shape or Shape(port=free_port(), admin_port=free_port())
+        port, admin_port = free_ports(2)
+        shape = dataclasses.replace(shape or Shape(), port=port, admin_port=admin_port)
         self.config: Config = create(folder, shape)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._wrap = wrap or {}
         (folder / "run").mkdir(mode=0o700, exist_ok=True)
 
     def __enter__(self) -> Self:
-        for node in self.config.nodes:
-            self.start(node.name, wait=False)
-        for node in self.config.nodes:
-            self.wait_ready(node.name)
+        try:
+            for node in self.config.nodes:
+                self.start(node.name, wait=False)
+            for node in self.config.nodes:
+                self.wait_ready(node.name)
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End all that still run."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
@@ -78,7 +81,7 @@ class Roles:
         if wait:
             self.wait_ready(name)
 
-    def wait_ready(self, name: str, *, timeout_s: float = 30.0) -> None:
+    def wait_ready(self, name: str, *, timeout_s: float = 120.0) -> None:
         """Wait until a role has said that it serves."""
         deadline = time.monotonic() + timeout_s
         while not self.said(name, "ready"):
