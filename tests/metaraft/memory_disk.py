@@ -6,7 +6,7 @@ for good while the cache goes on showing them, as Linux does. Source: 'Can Appli
 (ATC 2020); 'All File Systems Are Not Created Equal' (OSDI 2014).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from metaraft.journal_disk import Disk
@@ -169,21 +169,21 @@ class MemoryDisk(Disk):
         """The process dies, the machine goes on: the page cache stays as it is."""
         return self.copy()
 
-    def power_cut(self, keep: Keep, names_kept: int = 0) -> "MemoryDisk":
-        """The machine dies: of the pending writes `keep` says what survives, of the pending changes of names the first
-        `names_kept` do. What is there afterwards is durable."""
+    def power_cut(self, keep: Keep, names_kept: Collection[int] = ()) -> "MemoryDisk":
+        """The machine dies: of the pending writes `keep` says what survives, of the pending changes of names those
+        numbered in `names_kept` do. What is there afterwards is durable."""
         other = MemoryDisk()
         other._randoms = self._randoms
         files = {id(file): file for file in (*self.names_cached.values(), *self.names_durable.values())}
         created = dict(self.names_cached)
         names = dict(self.names_durable)
-        for kind, source, target in self.names_pending[:names_kept]:
+        for kind, source, target in (self.names_pending[at] for at in sorted(names_kept)):
             match kind:
                 case "link":
                     names[target] = created.get(target) or _File()
                 case "rename":
                     names.pop(source, None)
-                    names[target] = created[target]
+                    names[target] = created.get(target) or _File()
                 case _:
                     names.pop(target, None)
         survivors = {at: file.after_power_cut(keep) for at, file in files.items()}
@@ -221,16 +221,17 @@ def cuts(disk: MemoryDisk) -> Iterator[MemoryDisk]:
         left = iter(kept)
         return lambda length: next(left)
 
-    for names_kept in range(names + 1):
+    alone = [{at} for at in range(names) if names > 1]
+    for names_kept in (*alone, *(range(kept) for kept in range(names + 1))):
         yield disk.power_cut(keeping([0] * len(lengths)), names_kept)
         yield disk.power_cut(keeping(lengths), names_kept)
-        if names_kept < names:
+        if len(names_kept) < names:
             continue
         for torn, length in enumerate(lengths):
             for byte in range(1, length + 1):
                 yield disk.power_cut(keeping([*lengths[:torn], byte, *[0] * (len(lengths) - torn - 1)]), names_kept)
-        for alone in range(len(lengths)):
-            lost = [0 if at == alone else length for at, length in enumerate(lengths)]
-            kept = [length if at == alone else 0 for at, length in enumerate(lengths)]
+        for one in range(len(lengths)):
+            lost = [0 if at == one else length for at, length in enumerate(lengths)]
+            kept = [length if at == one else 0 for at, length in enumerate(lengths)]
             yield disk.power_cut(keeping(lost), names_kept)
             yield disk.power_cut(keeping(kept), names_kept)

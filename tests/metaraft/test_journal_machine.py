@@ -63,7 +63,7 @@ class JournalAndTwin(RuleBasedStateMachine):
         random = Random(seed)
         disk = self.twin.disk
         lost = random.random()
-        names_kept = random.randint(0, len(disk.names_pending))
+        names_kept = [at for at in range(len(disk.names_pending)) if random.random() < 0.5]
         after = disk.power_cut(
             lambda length: 0 if random.random() < lost else random.randint(0, length) if length > 1 else 1, names_kept
         )
