@@ -135,16 +135,17 @@ class Member:
     async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; started with its address. Raises (in groups) DiskFailed, BrokenInvariant."""
         config, node = self._config, self._node
-        core = Core(
-            slot=node.slot,
-            slots=tuple(member.slot for member in config.member),
-            journal=self.journal,
-            applied=self.store.applied,
-            now=trio.current_time(),
-            random=self._random or random.Random(secrets.randbits(64)),  # noqa: S311 - election timers, no secret
-            timings=config.timings,
-            limits=config.limits,
-        )
+        with failing_disk():  # a journal and a database that do not fit each other are no better than a bad disk
+            core = Core(
+                slot=node.slot,
+                slots=tuple(member.slot for member in config.member),
+                journal=self.journal,
+                applied=self.store.applied,
+                now=trio.current_time(),
+                random=self._random or random.Random(secrets.randbits(64)),  # noqa: S311 - election timers, no secret
+                timings=config.timings,
+                limits=config.limits,
+            )
         self.driver = Driver(core, self.journal, self.store, send=self._send, limits=config.limits, wall_ms=wall_ms)
         service = Service(
             SERVICE,

@@ -1,5 +1,6 @@
 """Three members in one trio run: they agree, keep to exactly once, refuse what they must, and come back."""
 
+import shutil
 from dataclasses import dataclass
 
 import msgspec
@@ -26,7 +27,7 @@ from metaraft.commands import (
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
 from metaraft.model import Copies
-from metaraft.server import Member, prepare
+from metaraft.server import Member, journal_directory, prepare
 from metaraft.wire import SERVICE, Method
 from tests.metaraft.members import (
     SMALL,
@@ -340,3 +341,24 @@ def test_a_member_is_prepared_once() -> None:
     with cluster_folder(members=1) as config, pytest.raises(Refused) as refused:
         prepare(config, config.member[0])
     assert refused.value.code == "MemberExists"
+
+
+async def test_a_journal_that_is_behind_its_database_ends_the_member() -> None:
+    with cluster_folder(members=1) as config:
+        async with members_of(config) as (members, client):
+            await client.commit(bucket("a"), deadline=soon())
+            await members.stop(1)
+            node = config.member[0]
+            shutil.rmtree(journal_directory(config, node))
+            Journal.create(
+                journal_directory(config, node),
+                cluster_id=config.cluster_id,
+                slot=node.slot,
+                incarnation=node.incarnation,
+            )
+            member = Member(config, node, identity(config, node.name))
+            try:
+                with pytest.raises(DiskFailed, match="JournalBehindState|has applied"):
+                    await member.run()
+            finally:
+                member.close()
