@@ -17,8 +17,8 @@ from quart_trio import QuartTrio
 from api.access.credentials import Authenticator
 from api.budget import Budget
 from api.edge.asgi import ObjectPort
-from api.edge.identifiers import request_ids
 from api.edge.bounds import Connections
+from api.edge.identifiers import request_ids
 from api.messages import Request, Response, parse_headers
 from api.native.buckets import BucketHandlers
 from api.native.cursors import Cursors

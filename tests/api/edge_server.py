@@ -100,7 +100,9 @@ def with_lifespan(app: ObjectPort) -> Any:
 
 
 @asynccontextmanager
-async def edge(handler: Handler = echo, *, server: Server = "edge", graceful_s: float = 5, **limits: float) -> AsyncIterator[Edge]:
+async def edge(
+    handler: Handler = echo, *, server: Server = "edge", graceful_s: float = 5, **limits: float
+) -> AsyncIterator[Edge]:
     """An edge around a handler, with some limits changed."""
     values = Limits(**limits)  # type: ignore[arg-type]
     seen: list[Request] = []
