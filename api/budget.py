@@ -1,9 +1,10 @@
 """One process-wide memory budget for bytes on their way: chunk buffers of uploads, pieces of downloads.
 
 Rules: what is lent never exceeds `limits.transfer_memory_bytes_max`; a wait for memory is bounded and ends in
-Unavailable (SlowDown); waiters are served in order. No deadlock: there are two sizes. A small buffer takes an upload's
-first bytes, so that a slow client does not hold 8 MiB for them; small buffers and pieces of downloads take at most half
-of the budget. The other half is for whole-chunk buffers, whose holders need no more memory to finish.
+Unavailable (SlowDown); waiters are served in order. No deadlock: a small buffer takes an upload's first bytes, so that
+a slow client does not hold 8 MiB for them, and is what a download must have; small buffers take at most half of the
+budget. Pieces are for downloads while there is plenty, and take at most a quarter. The rest is for whole-chunk buffers,
+whose holders need no more memory to finish.
 
 Buffers are anonymous mappings that are used again: page faults dominate the cost of fresh ones (measured: up to ten
 times), and a mapping that is let go returns to the system whatever the allocator does.
@@ -21,6 +22,9 @@ from cluster.limits import CHUNK_BYTES, KIB, MIB, Limits
 
 SMALL_BYTES = 256 * KIB
 """Size of a small buffer: a slow client's bytes, an object of a few blocks (chosen, not measured)."""
+
+PIECE_BYTES = MIB
+"""Size of a piece: a quarter of the small buffer's cost per byte (measured), and what daemons send at once."""
 
 _SPARE_BYTES_MAX = 64 * MIB
 """Kept for use again when nobody needs them; more is returned to the system."""
@@ -88,13 +92,14 @@ class Budget:
         self._total = total
         self._small = _Kind(SMALL_BYTES, total // 2)
         self._large = _Kind(CHUNK_BYTES, total)
-        self._kinds = {kind.size: kind for kind in (self._small, self._large)}
+        self._piece = _Kind(PIECE_BYTES, total // 4)
+        self._kinds = {kind.size: kind for kind in (self._small, self._piece, self._large)}
         self._reclaim: list[Callable[[], None]] = []
 
     @property
     def lent_bytes(self) -> int:
         """Bytes that are lent now."""
-        return self._small.lent + self._large.lent
+        return self._small.lent + self._piece.lent + self._large.lent
 
     @property
     def waiting(self) -> int:
@@ -106,7 +111,7 @@ class Budget:
         self._reclaim.append(reclaim)
 
     async def acquire(self, size: int) -> Buffer:
-        """A buffer of SMALL_BYTES or CHUNK_BYTES, the caller its one user.
+        """A buffer of SMALL_BYTES, PIECE_BYTES or CHUNK_BYTES, the caller its one user.
 
         Raises Unavailable (SlowDown) if there was none for the waiting time.
         """
@@ -161,7 +166,7 @@ class Budget:
         kind.lent -= size
         if memory is not None and self._spare_bytes() + size <= _SPARE_BYTES_MAX:
             kind.spare.append(memory)
-        for waiting in (self._large, self._small):  # whole chunks first: who holds one can finish
+        for waiting in (self._large, self._small, self._piece):  # whole chunks first: who holds one can finish
             while waiting.waiting and self._has_room(waiting):
                 task, _ = waiting.waiting.popitem(last=False)
                 trio.lowlevel.reschedule(task, outcome.Value(self._lend(waiting)))

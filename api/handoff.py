@@ -16,6 +16,11 @@ class Handoff:
         self._asked = trio.Event()
         self._given = trio.Event()
 
+    @property
+    def is_asked(self) -> bool:
+        """Giver: the taker waits for a piece; `give` will not wait."""
+        return self._asked.is_set()
+
     async def asked(self) -> None:
         """Giver: wait until the taker waits for a piece, and so has done with the one before."""
         await self._asked.wait()

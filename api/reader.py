@@ -13,7 +13,7 @@ from functools import partial
 
 import trio
 
-from api.budget import SMALL_BYTES, Budget, Buffer
+from api.budget import PIECE_BYTES, SMALL_BYTES, Budget, Buffer
 from api.copies import CopyReader, Fault, ReadHolders, Sink
 from api.handoff import Handoff, handed
 from api.layout import Segment, segments
@@ -21,6 +21,7 @@ from api.nodes import Nodes
 from api.peers import Metadata, Node
 from cluster.config import Config
 from cluster.errors import TrilithError, Unavailable
+from cluster.limits import CHUNK_BYTES
 from cluster.log import get_logger
 from metaraft.commands import GetHolders, HoldersFound, ObjectFound
 from metaraft.model import Inline, Parts, Scheme
@@ -78,7 +79,7 @@ class Reader:
             return
         if self._nursery is None:
             raise Unavailable("ShuttingDown", "this process is shutting down", retry_after_s=1.0)
-        buffers = [await self._budget.acquire(SMALL_BYTES)]
+        buffers = await self._borrow(stop - start)
         try:
             reading = _Reading(self, found, segments(body, start, stop), trace_id, buffers)
             if stop - start <= _DIRECT_BYTES:
@@ -86,9 +87,6 @@ class Reader:
                 await reading.run(shelf)
                 yield handed(bytes(shelf.data))
                 return
-            ahead = self._budget.maybe_acquire_nowait(SMALL_BYTES)
-            if ahead is not None:
-                buffers.append(ahead)
             desk = _Desk(self._nursery, reading, buffers)
             try:
                 await desk.handoff.first()
@@ -98,6 +96,18 @@ class Reader:
         finally:
             for buffer in buffers:
                 buffer.release()
+
+    async def _borrow(self, length: int) -> list[Buffer]:
+        """One buffer or two for the pieces of a range, big ones while there is plenty. Raises SlowDown."""
+        if length <= _DIRECT_BYTES:
+            return [await self._budget.acquire(SMALL_BYTES)]
+        size = PIECE_BYTES
+        first = self._budget.maybe_acquire_nowait(size)
+        if first is None:
+            size = SMALL_BYTES
+            first = await self._budget.acquire(size)
+        second = self._budget.maybe_acquire_nowait(size) if length > CHUNK_BYTES else None
+        return [first] if second is None else [first, second]
 
     def is_old(self, told_at: float) -> bool:
         """What was read then must be confirmed before it is relied on."""
@@ -254,6 +264,8 @@ class _Desk:
                 buffer.release()
 
     async def ready(self) -> bool:
+        if self.handoff.is_asked:
+            return True
         with trio.move_on_after(_LINGER_S) as scope:
             await self.handoff.asked()
         return not scope.cancelled_caught
@@ -262,6 +274,9 @@ class _Desk:
         await self.handoff.asked()
 
     async def take_soon(self, piece: memoryview) -> bool:
+        if self.handoff.is_asked:
+            await self.handoff.give(piece)
+            return True
         with trio.move_on_after(_LINGER_S) as scope:
             await self.handoff.give(piece)
         return not scope.cancelled_caught

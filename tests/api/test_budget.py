@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from api.budget import SMALL_BYTES, Budget, Buffer
+from api.budget import PIECE_BYTES, SMALL_BYTES, Budget, Buffer
 from cluster.errors import Refused, Unavailable
 from cluster.limits import CHUNK_BYTES, MIB, Limits
 
@@ -29,6 +29,16 @@ async def test_small_buffers_leave_half_for_whole_chunks() -> None:
     assert len(small) * SMALL_BYTES == 2 * CHUNK_BYTES
     assert budget.maybe_acquire_nowait(CHUNK_BYTES) is not None
     assert budget.maybe_acquire_nowait(CHUNK_BYTES) is not None
+
+
+async def test_pieces_are_lent_while_there_is_plenty() -> None:
+    budget = Budget(LIMITS, wait_s=1)
+    pieces = []
+    while (buffer := budget.maybe_acquire_nowait(PIECE_BYTES)) is not None:
+        pieces.append(buffer)
+    assert len(pieces) * PIECE_BYTES == CHUNK_BYTES
+    for size in (SMALL_BYTES, CHUNK_BYTES, CHUNK_BYTES):
+        assert budget.maybe_acquire_nowait(size) is not None
 
 
 async def test_a_wait_for_memory_is_bounded(autojump_clock: trio.testing.MockClock) -> None:

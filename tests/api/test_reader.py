@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from api import reader as reader_module
-from api.budget import SMALL_BYTES
+from api.budget import PIECE_BYTES, SMALL_BYTES
 from api.layout import segments
 from cluster.errors import Corrupt, Unavailable
 from cluster.limits import BLOCK_BYTES, CHUNK_BYTES, MIB
@@ -235,7 +235,7 @@ async def test_a_slow_taker_keeps_no_connection_and_gets_every_byte(
         async with w.reader.open(found, 0, SIZE, trace_id="") as pieces:
             async for piece in pieces:
                 read += piece
-                if len(read) <= SMALL_BYTES * 4:
+                if len(read) <= PIECE_BYTES * 4:
                     while sum(client._pool._room.value for client in w.clients) < 3 * 32:
                         await trio.lowlevel.checkpoint()
                 assert bytes(piece) == data[len(read) - len(piece) : len(read)]
@@ -262,8 +262,9 @@ async def test_readers_without_memory_for_a_piece_ahead_still_read(tmp_path: Pat
         data = random_bytes(SIZE)
         found = await store_everywhere(w, data)
         held = []
-        while (buffer := w.budget.maybe_acquire_nowait(SMALL_BYTES)) is not None:
-            held.append(buffer)
+        for size in (PIECE_BYTES, SMALL_BYTES):
+            while (buffer := w.budget.maybe_acquire_nowait(size)) is not None:
+                held.append(buffer)
         held.pop().release()
         assert await w.fetch(found) == data
         for buffer in held:
