@@ -13,6 +13,7 @@ Rules:
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -125,10 +126,9 @@ class Store:
         if directory.exists() and any(directory.iterdir()):
             raise Refused("StoreExists", f"{directory} is not empty; a store is made once")
         new = directory.with_name(directory.name + ".new")
-        with contextlib.suppress(FileNotFoundError):
-            for file in list(new.iterdir()):
-                file.unlink()
-        new.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if new.exists():
+            shutil.rmtree(new)
+        new.mkdir(mode=0o700, parents=True)
         with contextlib.closing(_environment(new, limits or Limits(), create=True)) as env:
             with errors(new), env.begin(write=True) as txn:
                 rows = LmdbRows(txn, 0)
@@ -255,15 +255,18 @@ class Store:
         )
 
     def walk(self) -> Walked:
-        """Read every row, check it, and compare the set hash with the one kept. Blocking, and slow.
+        """Read every row, find it again by its key, and compare the set hash with the one kept. Blocking, and slow.
 
-        Raises Corrupt (RowRot, StoreRot, SetHashWrong).
+        It sees what a single read cannot: rows that are lost, or no longer found, because a page of the tree above
+        them is damaged. Raises Corrupt (RowRot, StoreRot, SetHashWrong).
         """
         total = count = 0
         with errors(self._directory), self._env.begin() as txn:
             applied = _applied(LmdbReader(txn))
             for key, stored in txn.cursor():
                 unseal(key, stored)
+                if txn.get(key) != stored:
+                    raise Corrupt("StoreRot", f"the row {key.hex()} is there and not found by its key")
                 if key[0] != Kind.LOCAL:
                     count += 1
                     total += row_hash(key, stored)

@@ -1,0 +1,46 @@
+"""What the store is after kill -9, and after rot: right, or an error, and never wrong rows."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.metaraft.stores import Twin, faults_of_file, new_store, open_store, run
+
+pytestmark = pytest.mark.probe
+
+CHILD = [sys.executable, "-m", "tests.metaraft.store_child"]
+
+
+def test_a_killed_writer_leaves_a_whole_store_with_all_it_had_said(tmp_path: Path) -> None:
+    seed, random = 31, Random(31)
+    directory = tmp_path / "s"
+    new_store(directory).close()
+    twin, entries = Twin(), run(seed)
+    for _ in range(5):
+        with subprocess.Popen([*CHILD, "write", str(directory), str(seed)], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            said = 0
+            for _ in range(random.randrange(2, 40)):
+                said = int(child.stdout.readline())
+            child.send_signal(signal.SIGKILL)
+        assert faults_of_file(directory) == []
+        store = open_store(directory)
+        assert store.applied >= said > 0
+        while twin.applied < store.applied:
+            twin.apply(next(entries))
+        assert store.walk().set_hash == twin.set_hash == store.facts().set_hash
+        store.close()
+
+
+def test_a_flipped_bit_is_noticed_or_does_no_harm(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*CHILD, "flip", str(tmp_path / "s"), "7", "300"], stdout=subprocess.PIPE, text=True, check=True, timeout=300
+    )
+    harmless, noticed, wrong = map(int, done.stdout.split())
+    assert wrong == 0
+    assert harmless + noticed == 300
+    assert noticed > 20, "not all of the file is free pages"
