@@ -48,9 +48,15 @@ def bucket(name: str) -> CreateBucket:
 
 
 async def names(client: MetaClient) -> list[str]:
-    found = await client.read(ListBuckets(), deadline=soon())
-    assert isinstance(found, BucketsFound)
-    return [bucket.name for bucket in found.buckets]
+    """All buckets, page by page."""
+    names: list[str] = []
+    more = True
+    while more:
+        found = await client.read(ListBuckets(after=names[-1] if names else ""), deadline=soon())
+        assert isinstance(found, BucketsFound)
+        names += [bucket.name for bucket in found.buckets]
+        more = found.more
+    return names
 
 
 async def led_by(client: MetaClient) -> int:
