@@ -29,7 +29,7 @@ from metaraft.statetime import StateClock
 
 ENTRIES_IN_FLIGHT_MAX = 2
 """Batches of this leader in the log and not applied. Few: what waits meanwhile becomes one larger batch, and a batch
-costs far more than a command in it (measured)."""
+costs far more than a command in it (chosen)."""
 
 IDLE_S = 0.04
 """A journal that was not written to for this long is marked (DESIGN 3.2: within 50 ms)."""
