@@ -54,7 +54,10 @@ class Condition(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CreateBucket(msgspec.Struct, frozen=True, tag="create_bucket"):
-    """Make a bucket. Refused: BucketAlreadyExists. Answers `BucketDone`."""
+    """Make a bucket.
+
+    Refused: BucketAlreadyExists, InvalidBucketName, InvalidOwner, InvalidScheme, TooManyBuckets. Answers `BucketDone`.
+    """
 
     name: str
     owner: str
@@ -71,7 +74,8 @@ class PutObject(msgspec.Struct, frozen=True, tag="put_object"):
     """Make a new current version of a key.
 
     Refused: NoSuchBucket (also when `bucket_id` is no longer the named bucket's), PreconditionFailed,
-    PutAgain (an acknowledgement below the horizon, or fewer than W registered disks). Answers `ObjectDone`.
+    InvalidKey, InvalidOwner, BadBody (sizes or acknowledgements that do not fit the references). Unavailable: PutAgain
+    (an acknowledgement below the horizon, or fewer than W registered disks). Answers `ObjectDone`.
     """
 
     bucket: str
@@ -93,7 +97,8 @@ class CopyObject(msgspec.Struct, frozen=True, tag="copy_object"):
     """Make a new version of a key that references another version's chunks, as it is at this place in the log.
 
     `source_condition` is decided on the source, `condition` on the target. `replace` None keeps the source's
-    content type, headers and user metadata. Refused: NoSuchBucket, NoSuchKey, PreconditionFailed.
+    content type, headers and user metadata. Refused: NoSuchBucket, NoSuchKey, PreconditionFailed, InvalidKey,
+    InvalidOwner. Answers `ObjectDone`.
     """
 
     source_bucket: str
@@ -107,7 +112,10 @@ class CopyObject(msgspec.Struct, frozen=True, tag="copy_object"):
 
 
 class DeleteObject(msgspec.Struct, frozen=True, tag="delete_object"):
-    """Delete a key's current version. A missing key is no error. Refused: NoSuchBucket, PreconditionFailed."""
+    """Delete a key's current version. A missing key is no error. Refused: NoSuchBucket, PreconditionFailed.
+
+    Answers `ObjectDone` with an empty ETag; for a missing key with the newest revision there is.
+    """
 
     bucket: str
     key: str
@@ -115,7 +123,10 @@ class DeleteObject(msgspec.Struct, frozen=True, tag="delete_object"):
 
 
 class RegisterDisk(msgspec.Struct, frozen=True, tag="register_disk"):
-    """Add a disk, or renew its node, zone and weight. Answers `Done`."""
+    """Add a disk, or renew its node, zone and weight; a known disk keeps its state, a new one is active.
+
+    Refused: InvalidDisk, TooManyDisks. Answers `Done`.
+    """
 
     disk: Disk
 
@@ -129,7 +140,10 @@ class AddHolders(msgspec.Struct, frozen=True, tag="add_holders"):
 
 
 class DropHolder(msgspec.Struct, frozen=True, tag="drop_holder"):
-    """A disk no longer holds a chunk. The last holder stays in the row. Answers `Done`."""
+    """A disk no longer holds a chunk. The last holder stays in the row, but takes a condemned row with it.
+
+    Answers `Done`.
+    """
 
     scheme: Scheme
     chunk_id: bytes
@@ -145,7 +159,8 @@ class Dereference(msgspec.Struct, frozen=True, tag="dereference"):
 class Condemn(msgspec.Struct, frozen=True, tag="condemn"):
     """Raise the horizon to `horizon` and condemn up to `limit` chunks whose count has been 0 since before it.
 
-    Refused: HorizonTooNew if it is above the newest revision. Answers `Condemned`.
+    Those condemned before are told again until their last holder was dropped. `after` is the cursor of the answer
+    before. Refused: HorizonTooNew if it is above the newest revision. Answers `Condemned`.
     """
 
     horizon: int
@@ -154,7 +169,10 @@ class Condemn(msgspec.Struct, frozen=True, tag="condemn"):
 
 
 class RaiseLevel(msgspec.Struct, frozen=True, tag="raise_level"):
-    """Raise the replicated level of command meaning. Refused: UnknownLevel. Answers `Done`."""
+    """Raise the replicated level of command meaning, by one at a time. Answers `Done`.
+
+    Refused: UnknownLevel, by the leader too if any member does not know the level: one that applies it stops.
+    """
 
     level: int
 
@@ -243,7 +261,9 @@ class Condemned(msgspec.Struct, frozen=True, tag="condemned"):
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """A deterministic refusal by the state machine: a code and message of `cluster.errors`.
 
-    Kinds: `refused`, or `unavailable` for PutAgain, LogFull and NoSpace.
+    Kinds: `refused`, or `unavailable` for PutAgain, LogFull and NoSpace. Besides what a command names: TooLate,
+    BadCommand, NoSuchSpace, UnknownLevel. A `refused` result is kept under its idempotency key like any other, an
+    `unavailable` one is not: the same key may be tried again.
     """
 
     kind: Literal["refused", "unavailable"]

@@ -8,6 +8,14 @@ from typing import NamedTuple
 
 from metaraft.commands import Condition, Failed
 
+MESSAGE_CHARACTERS_MAX = 500
+"""A refusal may name what a user sent; it is kept with the results, so it has a bound (chosen)."""
+
+
+def refused(code: str, message: str) -> Failed:
+    """A refusal that stays one."""
+    return Failed("refused", code, message[:MESSAGE_CHARACTERS_MAX])
+
 
 class Present(NamedTuple):
     """What a condition looks at."""
@@ -19,7 +27,7 @@ class Present(NamedTuple):
 def unmet(condition: Condition, present: Present | None, key: str) -> Failed | None:
     """The refusal if a condition does not hold for the current version (None: there is none)."""
     reason = _unmet(condition, present)
-    return None if reason is None else Failed("refused", "PreconditionFailed", f"{key!r}: {reason}")
+    return None if reason is None else refused("PreconditionFailed", f"{reason}: {key!r}")
 
 
 def _unmet(condition: Condition, present: Present | None) -> str | None:
@@ -28,7 +36,7 @@ def _unmet(condition: Condition, present: Present | None) -> str | None:
         if present is None:
             return "If-Match was given and there is no such object"
         if "*" not in match and present.etag not in match:
-            return f"If-Match asks for {', '.join(match)}; the ETag is {present.etag}"
+            return f"If-Match names other ETags than {present.etag}"
     elif _after(present, condition.if_unmodified_since_ms) is True:
         return "it was modified after If-Unmodified-Since"
     none_match = condition.if_none_match

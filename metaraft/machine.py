@@ -38,7 +38,8 @@ from metaraft.commands import (
     Result,
     Touch,
 )
-from metaraft.machine_books import Books, encode, refused
+from metaraft.conditions import refused
+from metaraft.machine_books import Books, encode
 from metaraft.model import DEFAULT_SPACE
 from metaraft.rows import LEVEL, STATE_KEY, Kind, Rows, Space, State, prefix, results_key, space_key, successor
 

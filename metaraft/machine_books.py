@@ -7,6 +7,7 @@ rows are whole only after it; what is cached is what the rows say, and only the 
 import msgspec
 
 from metaraft.commands import Failed
+from metaraft.conditions import refused
 from metaraft.model import Bucket, Disk, Usage
 from metaraft.rows import (
     DISK_ID_BYTES,
@@ -38,11 +39,6 @@ _decode_bucket = msgspec.msgpack.Decoder(Bucket).decode
 _decode_disk = msgspec.msgpack.Decoder(Disk).decode
 _decode_usage = msgspec.msgpack.Decoder(Usage).decode
 _NO_USAGE = Usage()
-
-
-def refused(code: str, message: str) -> Failed:
-    """A refusal that stays one."""
-    return Failed("refused", code, message)
 
 
 def no_such_bucket(name: str) -> Failed:

@@ -3,7 +3,8 @@
 import msgspec
 
 from metaraft.commands import BucketDone, CreateBucket, DeleteBucket, Done, RegisterDisk, Result
-from metaraft.machine_books import OWNER_BYTES_MAX, Books, no_such_bucket, refused
+from metaraft.conditions import refused
+from metaraft.machine_books import OWNER_BYTES_MAX, Books, no_such_bucket
 from metaraft.model import Bucket, Copies, Scheme
 from metaraft.rows import DISK_ID_BYTES, Kind, bucket_key, successor
 

@@ -32,7 +32,8 @@ from metaraft.commands import (
     Result,
     StoredChunk,
 )
-from metaraft.machine_books import Books, encode, refused
+from metaraft.conditions import refused
+from metaraft.machine_books import Books, encode
 from metaraft.model import Chunk, Copies, Part, Scheme
 from metaraft.rows import (
     CHUNK_ID_BYTES,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import msgspec
 
 from metaraft.commands import Condition, CopyObject, DeleteObject, Failed, ObjectDone, PutObject, Result
-from metaraft.conditions import Present, unmet
-from metaraft.machine_books import OWNER_BYTES_MAX, Books, encode, no_such_bucket, refused
+from metaraft.conditions import Present, refused, unmet
+from metaraft.machine_books import OWNER_BYTES_MAX, Books, encode, no_such_bucket
 from metaraft.machine_chunks import Referenced, check_copy, check_new, discard, write
 from metaraft.model import Body, Bucket, DeleteMarker, Inline, Part, Parts, Version
 from metaraft.rows import Trash, invalid_key, version_key, versions_key, versions_stop

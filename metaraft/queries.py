@@ -29,6 +29,7 @@ from metaraft.commands import (
     SpaceFound,
     UsageFound,
 )
+from metaraft.conditions import refused
 from metaraft.listing import DELETE_MARKER, decode_head, list_objects
 from metaraft.model import Body, Bucket, Chunk, Copies, Disk, Parts, SpaceInfo, Usage
 from metaraft.rows import (
@@ -86,7 +87,7 @@ def answer(rows: Reader, ask: bytes, rows_max: int) -> bytes:
 
 
 def _no_bucket(name: str) -> Failed:
-    return Failed("refused", "NoSuchBucket", f"there is no bucket {name!r}")
+    return refused("NoSuchBucket", f"there is no bucket {name!r}")
 
 
 def _bucket_row(rows: Reader, name: str) -> bytes | None:
@@ -147,7 +148,7 @@ def _get_object(rows: Reader, _space: int, query: GetObject, _rows_max: int) -> 
         found = rows.first(start, versions_stop(start))
     body = b"" if found is None else bytes(decode_head(found[1]).body)
     if found is None or body == DELETE_MARKER:
-        return Failed("refused", "NoSuchKey", f"there is no {query.key!r} in the bucket {query.bucket!r}")
+        return refused("NoSuchKey", f"there is no {query.key!r} in the bucket {query.bucket!r}")
     holders = _NO_HOLDERS
     if query.with_holders and body.startswith(_PARTS_HEAD):
         holders = _holders(rows, bucket.space, _decode_body(body))
@@ -169,9 +170,9 @@ def _holders(rows: Reader, space: int, body: Body) -> dict[bytes, tuple[bytes, .
 
 def _get_holders(rows: Reader, space: int, query: GetHolders, rows_max: int) -> Answer:
     if len(query.chunk_ids) > rows_max:
-        return Failed("refused", "TooManyChunks", f"{len(query.chunk_ids)} chunks were asked for; at most {rows_max}")
+        return refused("TooManyChunks", f"{len(query.chunk_ids)} chunks were asked for; at most {rows_max}")
     if not isinstance(query.scheme, Copies) or not 0 < query.scheme.n <= 255:
-        return Failed("refused", "InvalidScheme", f"there are no chunks of {query.scheme}")
+        return refused("InvalidScheme", f"there are no chunks of {query.scheme}")
     scheme = scheme_bytes(query.scheme)
     chunks: dict[bytes, Chunk] = {}
     for chunk_id in query.chunk_ids:
@@ -189,7 +190,7 @@ def _list_objects(rows: Reader, _space: int, query: ListObjects, rows_max: int) 
 def _get_space(rows: Reader, space: int, _query: GetSpace, _rows_max: int) -> Answer:
     row = rows.get(space_key(space)) if 0 <= space < 1 << 32 else None
     if row is None:
-        return Failed("refused", "NoSuchSpace", f"there is no space {space}")
+        return refused("NoSuchSpace", f"there is no space {space}")
     found = _decode_space(row)
     return SpaceFound(SpaceInfo(space, found.revision, found.horizon, tuple(_disks(rows))))
 

@@ -6,6 +6,7 @@ import pytest
 from metaraft.commands import (
     BucketDone,
     BucketFound,
+    Command,
     Condition,
     CopyObject,
     CreateBucket,
@@ -357,3 +358,15 @@ def test_conditions_are_decided_at_the_commit() -> None:
     assert metadata.code(DeleteObject("b", "none", condition=Condition(if_match=("*",)))) == "PreconditionFailed"
     assert isinstance(metadata.do(DeleteObject("b", "k", condition=Condition(if_match=("*",)))), ObjectDone)
     assert isinstance(metadata.do(put("k", b"1", condition=only_new)), ObjectDone)
+
+
+def test_a_refusal_is_short_whatever_was_sent() -> None:
+    metadata = with_bucket()
+    long = "é" * 100_000
+    tags = Condition(if_match=(long,))
+    commands: list[Command] = [CreateBucket(long, "o", COPIES), DeleteBucket(long), put(long), put("k", bucket=long)]
+    commands += [DeleteObject("b", long, tags), put("k", condition=tags), CopyObject("b", long, "b", "k")]
+    for command in commands:
+        result = metadata.do(command)
+        assert isinstance(result, Failed)
+        assert len(result.message) <= 500

@@ -8,7 +8,6 @@ from cluster.errors import Corrupt
 from metaraft.model import Coded, Copies, Scheme
 from metaraft.rows import (
     Kind,
-    Space,
     bucket_key,
     chunk_key,
     invalid_key,
@@ -113,7 +112,3 @@ def test_a_value_too_short_for_a_checksum_is_rot() -> None:
 def test_the_row_hash_tells_key_from_value() -> None:
     assert row_hash(b"ab", b"c") != row_hash(b"a", b"bc")
     assert 0 <= row_hash(b"ab", b"c") < 1 << 128
-
-
-def test_a_space_begins_with_nothing() -> None:
-    assert Space() == Space(0, 0)
