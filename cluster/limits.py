@@ -42,7 +42,6 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     body_idle_s: float = 30.0  # no byte of a body for this long ends the request
     body_rate_bytes_per_s_min: int = KIB  # measured over 60 s
     send_idle_s: float = 60.0  # a client that reads nothing for this long is dropped
-    bucket_count_max: int = 10_000  # per cluster
 
     # data path
     inline_bytes_max: int = 16 * KIB  # ceiling for inline_bytes
@@ -94,7 +93,6 @@ class Timings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     connect_s: float = 2.0
     reconnect_s: float = 1.0  # how often a lost node is tried again
     renew_s: float = 600.0  # a writer renews its uncommitted chunks
-    horizon_lag_s: float = 3600.0  # condemn trails the newest revision by this
     trash_s: float = 86400.0  # deleted chunk files stay this long
     late_holders_s: float = 0.2  # batching of acknowledgements that came after the commit
     shutdown_s: float = 10.0  # a role that has not ended by then is killed

@@ -19,6 +19,7 @@ from cluster.exits import RoleExit
 from cluster.identity import load_identity
 from cluster.log import configure, get_logger
 from metaraft.applier import DiskFailed, failing_disk
+from metaraft.machine import UnknownMeaning
 from metaraft.server import Member, prepare
 
 DRAIN_S = 2.0
@@ -76,6 +77,9 @@ def _explain(error: Exception) -> int:
     if any(isinstance(leaf, DiskFailed) for leaf in leaves):
         _log.critical("disk_failed", reason="; ".join(str(leaf) for leaf in leaves))
         return RoleExit.DISK
+    if any(isinstance(leaf, UnknownMeaning) for leaf in leaves):
+        _log.critical("log_not_understood", reason=f"{leaves[0]}; this member needs a newer program")
+        return RoleExit.CONFIG
     if all(isinstance(leaf, Refused) for leaf in leaves):
         for leaf in leaves:
             _log.error("refused", code=getattr(leaf, "code", ""), reason=str(leaf))
