@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from api.edge.bounds import tls_context
 from api.role import open_ports, run_role, tune_process
 from cluster.config import ApiConfig, load
 from cluster.errors import Refused
@@ -44,6 +45,8 @@ def main() -> RoleExit:
         )
         me = load_identity(config, node.name)
         credentials = read_credentials(config.path(config.identity.credentials))
+        if node.tls_cert:
+            tls_context(node.tls_cert, node.tls_key)  # keys that cannot be used are told before anything starts
         ports = open_ports(config, node, shared=arguments.object_listen is not None)
     except Refused as error:
         log.error("refused to start", code=error.code, reason=error.message)

@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 import trio
 
+from cluster.errors import Refused
 from cluster.limits import KIB, Limits
 
 READ_BYTES = 256 * KIB
@@ -144,9 +145,12 @@ async def turn_away(stream: Stream, limit: str, value: int) -> None:
 
 
 def tls_context(certificate: str, key: str) -> ssl.SSLContext:
-    """TLS for clients: 1.2 and newer, HTTP/1.1 only."""
+    """TLS for clients: 1.2 and newer, HTTP/1.1 only. Raises Refused (BadKeys)."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(certificate, key)
+    try:
+        context.load_cert_chain(certificate, key or None, password="")  # an encrypted key asks nobody
+    except (OSError, ssl.SSLError) as error:
+        raise Refused("BadKeys", f"tls_cert {certificate} and tls_key {key} cannot be used: {error}") from error
     return context
