@@ -1,7 +1,7 @@
 """The local supervisor: starts the processes of one machine, restarts what dies, ends all in order.
 
 Rules: a role that ends with a code of `NOT_RESTARTED` stays down and is named; any other end is followed by a
-restart with back-off (doubling, and back to the least after a minute of life). All start at once, and end in order:
+restart with back-off (doubling, and back to the least after some seconds of life). All start at once, and end in order:
 HTTP, then consensus, then data. It knows no role's inside: it starts modules by name (`python -P -m ROLE`). Its own
 lock file says that it lives; its children die with it, and the next supervisor waits for those that are still
 at it. No full disk and no closed terminal ends it: what it cannot write down it does without.
@@ -31,7 +31,7 @@ from cluster.process import end_with_parent, opened_process, read_pid, write_pid
 
 LOCK_FILE = "supervisor.lock"
 PID_FILE = "supervisor.pid"
-_STEADY_S = 60.0  # a life this long resets the back-off
+_STEADY_S = 5.0  # a life this long is no crash at the start: the back-off begins anew
 _LOG_BYTES_MAX = 64 * 1024 * 1024  # a log that is larger is set aside; so two of these per process
 _LOG_CHECK_S = 30.0
 _REASON_BYTES = 16 * 1024  # of the end of a log, where the last line is looked for
