@@ -13,11 +13,9 @@ from typing import Any, Self
 
 import msgspec
 
-from cluster import identity
-from cluster.cli.access import Access
+from cluster.cli.access import Access, find
 from cluster.cli.http import Client, decode
 from cluster.config import FILE_NAME, Config, dump, load
-from cluster.endpoints import read_endpoints
 from cluster.errors import TrilithError
 from cluster.process import read_pid
 
@@ -61,9 +59,7 @@ class LocalCluster:
 
     def access(self, *, operator: bool = False) -> Access:
         """The endpoint and the root key."""
-        endpoints = read_endpoints(self.folder)
-        keys = identity.read_credentials(self.folder / "credentials.json")
-        return Access(endpoints.operator if operator else endpoints.object, keys.access_key, keys.secret_key)
+        return find(str(self.folder), None, operator=operator)
 
     def status(self) -> dict[str, Any]:
         """`/status` of the operator port. Raises Unavailable."""

@@ -1,18 +1,37 @@
 """The command `trilith`: clusters, buckets, objects. `--help` of each says what it takes.
 
-Exit codes are those of `cluster.exits.CommandExit`.
+Exit codes are those of `cluster.exits.CommandExit`. A command's module is imported when it is asked for: one that
+stores a small object should not wait for what a supervisor needs.
 """
 
+import importlib
 import os
 import sys
 from io import TextIOWrapper
 
 import click
 
-from cluster.cli import lifecycle, objects, status
+_MODULES = {
+    **dict.fromkeys(("init", "up", "down", "node"), "lifecycle"),
+    "status": "status",
+    **dict.fromkeys(("mb", "rb", "put", "get", "cp", "ls", "rm", "stat"), "objects"),
+}
+"""Where each command is."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*_MODULES, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return super().get_command(ctx, cmd_name)
+        found = getattr(importlib.import_module(f"cluster.cli.{_MODULES[cmd_name]}"), cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trilith")
 def main() -> None:
     """Trilith: an S3-compatible distributed object store that never lies.
@@ -23,12 +42,6 @@ def main() -> None:
     """
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding has not is shown, not fatal
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-for _command in (lifecycle.init, lifecycle.up, lifecycle.down, status.status, lifecycle.node):
-    main.add_command(_command)
-for _command in (objects.mb, objects.rb, objects.put, objects.get, objects.cp, objects.ls, objects.rm, objects.stat):
-    main.add_command(_command)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

@@ -10,15 +10,16 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from cluster.errors import Corrupt, OutcomeUnknown, TrilithError, Unavailable
 from cluster.exits import CommandExit
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def exit_code(error: TrilithError | OSError) -> CommandExit:
@@ -98,7 +99,7 @@ def say(text: str) -> None:
 class Meter:
     """Counts bytes on a progress bar, or nowhere."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: "Progress | None") -> None:
         self._progress = progress
         self._task = None if progress is None else progress.add_task("", total=None)
 
@@ -119,6 +120,9 @@ def meter(*, quiet: bool = False) -> Iterator[Meter]:
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield Meter(None)
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
