@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from chaos.local import LocalCluster
 from chaos.roles import Roles
 from cluster.cli.access import Access
 
@@ -67,11 +66,11 @@ def folder() -> Iterator[Path]:
         yield Path(name, "c")
 
 
-@pytest.fixture
-def cluster(folder: Path) -> Iterator[LocalCluster]:
-    """A supervised cluster on free ports."""
-    with LocalCluster(folder) as running:
-        yield running
+@pytest.fixture(scope="module")
+def short_folder() -> Iterator[Path]:
+    """The same for all tests of a module."""
+    with tempfile.TemporaryDirectory(prefix="trilith-test-") as name:
+        yield Path(name, "c")
 
 
 @pytest.fixture
@@ -82,9 +81,6 @@ def roles(folder: Path) -> Iterator[Roles]:
 
 
 @pytest.fixture
-def http_to(request: pytest.FixtureRequest) -> Http:
-    """Requests to whichever cluster the test uses."""
-    for name in ("cluster", "roles"):
-        if name in request.fixturenames:
-            return Http(request.getfixturevalue(name).access())
-    raise LookupError("the test has no cluster")
+def http_to(roles: Roles) -> Http:
+    """Requests to the test's cluster."""
+    return Http(roles.access())
