@@ -84,3 +84,11 @@ def test_payload_knows_itself_and_notices_any_change() -> None:
     assert payload.read("other", body) is None
     assert payload.read("key", body[:-1]) is None
     assert payload.read("key", body[:900] + bytes([body[900] ^ 1]) + body[901:]) is None
+
+
+def test_many_lost_answers_are_judged_quickly() -> None:
+    history = [op("put", n, n, None) for n in range(1, 40)]
+    history += [op("put", 100 + n, 50 + n, 50.5 + n) for n in range(20)]
+    history += [op("get", 100 + n, 50.6 + n, 50.9 + n) for n in range(20)]
+    assert check_key(history, states_max=2000) == "linearizable"
+    assert check_key([*history, op("get", 100, 80, 81)], states_max=2000) == "violated"
