@@ -11,12 +11,14 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from cluster import identity
 from cluster.cli.access import Access
+from cluster.cli.http import Client, decode
 from cluster.config import FILE_NAME, Config
 from cluster.create import Shape, create
+from cluster.errors import Unavailable
 from cluster.ports import free_ports
 from cluster.process import end_with_parent
 from cluster.supervisor import role_command, role_of
@@ -40,6 +42,7 @@ class Roles:
                 self.start(node.name, wait=False)
             for node in self.config.nodes:
                 self.wait_ready(node.name)
+            self.wait_cluster_ready()
         except BaseException:
             self.end()
             raise
@@ -94,6 +97,21 @@ class Roles:
                     f"{name} is not ready after {timeout_s} s: {self.log_file(name).read_text()[-3000:]}"
                 )
             time.sleep(0.02)
+
+    def wait_cluster_ready(self, *, timeout_s: float = 60.0) -> None:
+        """Wait until an API says that disks are registered and the default bucket is there: they serve before."""
+        deadline = time.monotonic() + timeout_s
+        with Client(self.access(operator=True)) as client:
+            while True:
+                try:
+                    facts = decode(client.call("GET", "/status", repeatable=False), dict[str, Any])
+                except Unavailable:
+                    facts = {}
+                if facts.get("ready") and facts.get("leader"):
+                    return
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the cluster is not ready after {timeout_s} s: {facts}")
+                time.sleep(0.05)
 
     def said(self, name: str, event: str) -> list[dict[str, object]]:
         """The log lines of a role's present life with this event."""
