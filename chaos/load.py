@@ -73,15 +73,18 @@ class Load:
 
     async def _client(self, who: int) -> None:
         connection = Connection(self._access)
-        while True:
-            key = self._choose_key()
-            dice = self._random.random()
-            if dice < 0.45:
-                await self._put(connection, key, who)
-            elif dice < 0.93:
-                await self._get(connection, key, who)
-            else:
-                await self._delete(connection, key, who)
+        try:
+            while True:
+                key = self._choose_key()
+                dice = self._random.random()
+                if dice < 0.45:
+                    await self._put(connection, key, who)
+                elif dice < 0.93:
+                    await self._get(connection, key, who)
+                else:
+                    await self._delete(connection, key, who)
+        finally:
+            connection.close_nowait()
 
     def _choose_key(self) -> str:
         place = self._random.randrange(len(self._keys))

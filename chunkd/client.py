@@ -18,7 +18,7 @@ from chunkd.blocks import cover, first_wrong, invalid
 from chunkd.reading import PIECE_BYTES
 from chunkd.wire import ChunkStat, Method, NodeStatus, Verdict
 from cluster.config import ChunkdConfig, Config, address
-from cluster.errors import Corrupt, OutcomeUnknown, Unavailable
+from cluster.errors import UNDECODABLE, Corrupt, OutcomeUnknown, Unavailable
 from cluster.identity import NodeIdentity
 from cluster.limits import BLOCK_BYTES, MIB
 from cluster.rpc import Channel, TransferPool, TransferStream
@@ -378,7 +378,7 @@ class ChunkClient:
     def _decode[T](self, body: bytes, kind: type[T]) -> T:
         try:
             return msgspec.msgpack.decode(body, type=kind)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             raise Unavailable("BadAnswer", f"{self.name} answered what cannot be read: {error}") from error
 
     @contextmanager

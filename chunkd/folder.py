@@ -18,7 +18,7 @@ import msgspec
 from chunkd.blocks import ID_BYTES
 from chunkd.files import Files, write_all
 from chunkd.seen import Name
-from cluster.errors import Refused
+from cluster.errors import UNDECODABLE, Refused
 
 FORMAT = 1
 """Version of the layout; another one is refused."""
@@ -152,7 +152,7 @@ def check(directory: Path, cluster_id: str, disk_id: str) -> None:
         ) from None
     try:
         found = msgspec.json.decode(text, type=FolderFormat)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise Refused("BadFormat", f"{directory}/format cannot be read: {error}") from error
     if found.format != FORMAT:
         raise Refused("BadFormat", f"{directory} has format {found.format}; this version reads {FORMAT}")

@@ -21,7 +21,7 @@ from chunkd.store import Store
 from chunkd.upload import Upload
 from chunkd.wire import Method
 from cluster.config import Address, ChunkdConfig, Config, address
-from cluster.errors import Refused, TrilithError, Unavailable
+from cluster.errors import UNDECODABLE, Refused, TrilithError, Unavailable
 from cluster.identity import NodeIdentity
 from cluster.log import get_logger
 from cluster.rpc import Request, Service, TransferStream, serve
@@ -342,7 +342,7 @@ def _decode[T](request: Request, kind: type[T]) -> T:
     """A request's body. Raises Refused (BadRequest)."""
     try:
         return msgspec.msgpack.decode(request.body, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise Refused("BadRequest", f"the body of method {request.method} cannot be read: {error}") from error
 
 

@@ -18,6 +18,10 @@ import msgspec
 type Kind = Literal["refused", "unavailable", "outcome_unknown", "corrupt"]
 
 
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What decoding foreign bytes with msgspec may raise: a string that is not UTF-8 is no MsgspecError (0.22)."""
+
+
 class WireError(msgspec.Struct, frozen=True, array_like=True):
     """An error as it travels in an RPC error frame."""
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cluster.errors import TrilithError, WireError, from_wire
+from cluster.errors import UNDECODABLE, TrilithError, WireError, from_wire
 
 PROTOCOL_VERSION = 1
 """Version in every frame; a HELLO carries the range a node speaks."""
@@ -215,5 +215,5 @@ def decode_error(body: bytes) -> TrilithError:
     """The exception that an ERROR frame stands for. Raises FrameError if it is none."""
     try:
         return from_wire(_error_decoder.decode(body))
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise FrameError(f"error frame is not an error: {error}") from error

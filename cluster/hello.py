@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 import trio
 
-from cluster.errors import OutcomeUnknown, Refused, TrilithError, Unavailable
+from cluster.errors import UNDECODABLE, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.frames import (
     HEADER_BYTES,
     HELLO_BYTES_MAX,
@@ -114,7 +114,7 @@ def _decode(frame: Frame) -> Hello:
         raise FrameError(f"a connection begins with a hello, not with kind {frame.kind}")
     try:
         return _decoder.decode(frame.body)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise FrameError(f"hello cannot be read: {error}") from error
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from cluster.errors import OutcomeUnknown, Refused, TrilithError, Unavailable
+from cluster.errors import UNDECODABLE, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.limits import Limits
 from metaraft.commands import AddHolders, Batch, CopyObject, CreateBucket, Envelope, PutObject, RaiseLevel
 from metaraft.wire import NOT_AFTER_AHEAD_MS_MAX, CommitAnswer, encode
@@ -191,7 +191,7 @@ class Commits:
             )
         try:
             envelope = _decode_envelope(body)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             return Refused("BadCommand", f"the command is not one of the known: {error}")
         if not 0 < envelope.version <= level:
             return Refused("UnknownVersion", f"command version is {envelope.version}; the cluster is at level {level}")

@@ -12,7 +12,7 @@ Ongaro's dissertation; the conflict hint is that of etcd's raft (`findConflictBy
 
 import msgspec
 
-from cluster.errors import Refused
+from cluster.errors import UNDECODABLE, Refused
 
 
 class PreVote(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -91,7 +91,7 @@ def decode_message(body: bytes | memoryview, bytes_max: int) -> Message:
         raise Refused("MessageTooLarge", f"a Raft message has {len(body)} bytes; at most {bytes_max} are allowed")
     try:
         message = _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise Refused("BadMessage", f"a Raft message cannot be read: {error}") from error
     reason = invalid(message)
     if reason is not None:

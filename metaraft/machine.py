@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from cluster.errors import UNDECODABLE
 from metaraft import machine_buckets, machine_chunks, machine_objects
 from metaraft.commands import (
     AddHolders,
@@ -143,7 +144,7 @@ class Machine:
         """
         try:
             batch = _decode_batch(entry)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             raise UnknownMeaning(f"an entry of the log is not a batch: {error}") from error
         state = self._books.state
         state.state_time_ms = max(state.state_time_ms, batch.state_time_ms)
@@ -154,7 +155,7 @@ class Machine:
         for raw in batch.envelopes:
             try:
                 envelope = _decode_envelope(raw)
-            except msgspec.MsgspecError as error:
+            except UNDECODABLE as error:
                 raise UnknownMeaning(f"a command of the log is not known here: {error}") from error
             known = kept.get(envelope.key)
             if known is None and envelope.key in self._kept:

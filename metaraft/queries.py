@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cluster.errors import Refused
+from cluster.errors import UNDECODABLE, Refused
 from cluster.limits import LIST_LIMIT_MAX
 from metaraft.commands import (
     Answer,
@@ -80,7 +80,7 @@ def answer(rows: Reader, ask: bytes, rows_max: int) -> bytes:
     """
     try:
         asked = _decode_ask(ask)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise Refused("BadQuery", f"the query is not one of the known: {error}") from error
     query = asked.query
     return encode(_ANSWER[type(query)](rows, asked.space, query, rows_max))

@@ -9,7 +9,7 @@ from api.native.fields import known_parameters, page_limit
 from api.operations.buckets import Buckets
 from api.operations.calls import Call
 from api.operations.listing import Listing
-from cluster.errors import Refused
+from cluster.errors import UNDECODABLE, Refused
 from cluster.limits import KEY_BYTES_MAX, LIST_LIMIT_MAX, Limits
 from metaraft.model import Copies
 
@@ -47,7 +47,7 @@ class BucketHandlers:
             return NewBucket()
         try:
             asked = msgspec.json.decode(body, type=NewBucket)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise Refused("MalformedJSON", f"the body is not the JSON of a bucket ({error}); known: copies") from None
         if asked.copies is not None and not 1 <= asked.copies <= self._copies_max:
             raise Refused(
