@@ -98,7 +98,8 @@ class Load:
         dice = self._random.random()
         for share, least, most in _SIZES:
             if dice < share:
-                return self._random.randint(least, most if self._large else min(most, 65536))
+                size = self._random.randint(least, most)
+                return size if self._large else min(size, 65536)
             dice -= share
         return 40
 
