@@ -7,8 +7,10 @@ serializer, the poller and the name resolver (do nothing: no dump is made, no so
 Source: PySyncObj 0.3.17; another version is refused at import, because private methods are overridden.
 """
 
+import _socket
 import importlib.util
 import math
+import socket
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,6 +28,10 @@ NEVER = 1 << 62
 
 if VERSION != VERSION_KNOWN:
     raise ImportError(f"pysyncobj is {VERSION}; the core overrides private methods of {VERSION_KNOWN} and needs that")
+
+
+# Importing the library puts a function for Windows in the place of this one, for the whole process.
+socket.inet_ntop = _socket.inet_ntop
 
 
 class Clock:

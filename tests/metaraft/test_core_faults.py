@@ -378,3 +378,7 @@ def test_answers_that_name_nothing_open_change_nothing() -> None:
     ):
         ready = cluster.step(0, inbox=((1, answer),))
         assert ready.status == before
+
+
+def test_the_library_leaves_the_address_functions_of_the_process_alone() -> None:
+    assert socket.inet_ntop(socket.AF_INET, bytes([127, 0, 0, 1])) == "127.0.0.1"

@@ -121,6 +121,7 @@ def test_damaged_copies_are_passed_over_and_never_served(roles: Roles, http_to: 
     for node in ("chunk-1", "chunk-2"):
         for file in chunk_files(roles, node):
             damage(file)
+        wait_whole(http_to, "/objects/x", body)
         for _ in range(3):
             reply = http_to("GET", "/objects/x")
             assert reply.status == 200
@@ -137,6 +138,22 @@ def wait_for_copies(roles: Roles, copies: int) -> None:
     while any(len(chunk_files(roles, f"chunk-{n}")) < 2 for n in range(1, copies + 1)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def wait_whole(http_to: Http, path: str, body: bytes) -> None:
+    """Until the metadata knows the copy that was acknowledged last; what comes before is refused or broken off."""
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            reply = http_to("GET", path)
+        except (http.client.HTTPException, ConnectionError):
+            reply = None
+        if reply is not None and reply.status == 200:
+            assert reply.body == body
+            return
+        assert reply is None or reply.status == 503, reply
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def log_entries(roles: Roles, name: str) -> list[dict[str, object]]:
