@@ -1,9 +1,12 @@
 """Carries committed entries from the journal into the database, apart from the Ready loop.
 
-Rules: entries are applied in order, in slices of bounded bytes, each slice one transaction in one thread call, never
-two at once; nobody is told a result before its transaction is done. The Ready loop never waits for this, and what it
-hands over is only how far the log is committed: the entries lie in the journal, so a long backlog takes no memory.
-Where nobody waits for a result the slices are made larger by waiting a moment, which spares fsyncs.
+Rules: entries are applied in order, in slices of bounded bytes, each slice one transaction, never two at once: a
+short one is executed on the event loop, a long one, or one on a slow disk, in a thread. A result is told when all of
+its slice is executed: the entry is durable in the journals of a majority and has this result wherever and whenever it
+is executed, so nothing is gained by waiting for the database's own sync; reads see it once the transaction is done, and
+wait for that. The Ready loop never waits for a slow disk, and what it hands over is only how far the log is committed:
+the entries lie in the journal, so a long backlog takes no memory. Where nobody waits for a result the slices are made
+larger by waiting a moment, which spares fsyncs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +17,14 @@ import lmdb
 import trio
 
 from cluster.errors import Corrupt
-from metaraft.commits import Applied
+from metaraft.commits import Executed
+from metaraft.pace import Pace
 
 SLICE_BYTES_MAX = 1024 * 1024
 """Entries in one transaction: some ten milliseconds of work (chosen)."""
+
+INLINE_BYTES_MAX = 32 * 1024
+"""Entries executed on the event loop in one go: some milliseconds of work at most (chosen)."""
 
 LINGER_S = 0.03
 """How long a follower gathers committed entries before it applies them (chosen; 20 to 50 ms)."""
@@ -66,25 +73,31 @@ class Database[E: LogEntry](Protocol):
     def applied(self) -> int:
         """Index of the last entry applied."""
 
-    def apply(self, entries: Sequence[E]) -> list[list[bytes]]:
-        """Apply in one transaction (blocking)."""
+    def execute(self, entries: Sequence[E]) -> list[list[bytes]]:
+        """Begin a transaction with these entries in it: the results of each. `commit` must follow, in this thread."""
+
+    def commit(self) -> None:
+        """End the transaction (blocking)."""
 
 
 class Applier[E: LogEntry]:
-    """One task. `on_applied` is called on the event loop after each transaction with what it did."""
+    """One task. It calls, on the loop, `on_executed` with what a slice did, and `on_applied` after its transaction."""
 
     def __init__(
         self,
         log: Log[E],
         database: Database[E],
         *,
-        on_applied: Callable[[Sequence[Applied]], None],
+        on_executed: Callable[[Sequence[Executed]], None],
+        on_applied: Callable[[], None],
         linger_s: float = LINGER_S,
     ) -> None:
         self._log = log
         self._database = database
+        self._on_executed = on_executed
         self._on_applied = on_applied
         self._linger_s = linger_s
+        self._pace = Pace()
         self._thread = trio.CapacityLimiter(1)
         self._committed = trio.Event()
         self._hurried = trio.Event()
@@ -126,6 +139,21 @@ class Applier[E: LogEntry]:
         entries = self._log.entries(self.applied + 1, self.commit + 1, SLICE_BYTES_MAX)
         assert entries, "a committed entry is in the journal"
         assert entries[0].index == self.applied + 1, "entries are applied in order"
-        results = await trio.to_thread.run_sync(self._database.apply, entries, limiter=self._thread)
+        if self._pace.quick and sum(len(entry.data) for entry in entries) <= INLINE_BYTES_MAX:
+            self._executed(entries, self._database.execute(entries))
+            await trio.lowlevel.cancel_shielded_checkpoint()  # the answers leave
+            self._pace.timed(self._database.commit)
+        else:
+            on_loop = trio.lowlevel.current_trio_token().run_sync_soon
+            await trio.to_thread.run_sync(self._apply_in_thread, entries, on_loop, limiter=self._thread)
         self.applied = entries[-1].index
-        self._on_applied([Applied(entry.index, entry.term, done) for entry, done in zip(entries, results, strict=True)])
+        self._on_applied()
+
+    def _apply_in_thread(self, entries: Sequence[E], on_loop: Callable[..., None]) -> None:
+        results = self._database.execute(entries)
+        on_loop(self._executed, entries, results)
+        self._pace.timed(self._database.commit)
+
+    def _executed(self, entries: Sequence[E], results: list[list[bytes]]) -> None:
+        done = [Executed(entry.index, entry.term, each) for entry, each in zip(entries, results, strict=True)]
+        self._on_executed(done)

@@ -3,10 +3,10 @@
 Rules:
 * All commands that wait become one log entry (a `Batch`), bounded by `limits.entry_bytes_max`; an envelope is
   decoded once, to refuse what apply could not obey, and travels on as the bytes it came in.
-* A command is answered only when its entry was applied here: with its result if the entry is the one proposed.
+* A command is answered only when its entry was executed here: with its result if the entry is the one proposed.
   If another entry took its place in the log it certainly did not happen. If leadership ends before either is
   known its outcome is unknown.
-* At most `limits.proposals_pending_max` commands wait or are in the log unapplied, and at most
+* At most `limits.proposals_pending_max` commands wait or are in the log unexecuted, and at most
   `limits.proposals_pending_bytes_max` bytes of them wait; one more is refused at once.
 """
 
@@ -38,8 +38,8 @@ class Reply(Protocol):
         """Refuse."""
 
 
-class Applied(msgspec.Struct, frozen=True):
-    """What apply made of one entry: its place, and the encoded result of each envelope."""
+class Executed(msgspec.Struct, frozen=True):
+    """What became of one committed entry: its place, and the encoded result of each envelope."""
 
     index: int
     term: int
@@ -77,7 +77,7 @@ class Commits:
 
     @property
     def entries_in_flight(self) -> int:
-        """Entries proposed here and not applied yet."""
+        """Entries proposed here and not executed yet."""
         return len(self._in_flight)
 
     @property
@@ -146,8 +146,8 @@ class Commits:
                 self._in_flight[index] = _InFlight(term, state_time_ms, replies)
         self._taken = []
 
-    def applied(self, done: Applied) -> None:
-        """An entry was applied: answer those who waited for its place in the log."""
+    def executed(self, done: Executed) -> None:
+        """A committed entry was executed: answer those who waited for its place in the log."""
         flight = self._in_flight.pop(done.index, None)
         if flight is None:
             return

@@ -1,14 +1,16 @@
 """Raft as a step machine: messages, proposals and the time go in, what is to be synced, sent and applied comes out.
 
     ready = core.step(inbox=..., proposals=..., reads=..., now=...)
+    send(ready.appends)              # a leader's, before or during the sync
     await journal.sync()             # if ready.sync: entries, term and vote
-    send(ready.messages)             # never before the sync
+    send(ready.messages)             # votes and answers: never before the sync
     apply(ready.committed)           # never before the sync
 
 Rules:
 * No I/O, no clock, no random source of its own: the same seed and the same steps give the same outcome.
 * All of a step is synced before the next begins (checked): whatever the leader counts for itself is on its disk, and
-  an answer never promises what a power cut could undo.
+  an answer never promises what a power cut could undo. Followers may have an entry before the leader's disk does: it
+  counts there for them, and for the leader only from its next step on (Ongaro's dissertation, 10.2.1).
 * `next_wakeup` says when to step again if nothing arrives. Nothing is polled.
 * A `BrokenInvariant` from any call means that the process must end.
 
@@ -68,7 +70,7 @@ class CoreStatus(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What a step asks for. First sync the journal (if `sync`), then send `messages` and apply `committed`.
+    """What a step asks for. Send `appends`, sync the journal (if `sync`), then send `messages` and apply `committed`.
 
     `committed` goes on where the last Ready ended, each index once per process; data of a no-op is empty.
     `proposed` has for each proposal its (index, term), or None: this member does not lead and nothing was added. An
@@ -78,6 +80,7 @@ class Ready(msgspec.Struct, frozen=True):
     `reads_lost` because leadership ended.
     """
 
+    appends: list[tuple[int, Message]]
     messages: list[tuple[int, Message]]
     sync: bool
     committed: list[Entry]
@@ -160,7 +163,7 @@ class Core:
         if self._log.dirty:
             raise BrokenInvariant("a step began before all of the last one was synced")
         clock.now = now
-        member = self._member
+        member, term = self._member, self._log.term
         for slot, message in inbox:
             member.receive(slot, message)
         member.tick()
@@ -170,14 +173,18 @@ class Core:
         member.leadership_lost = False
         read_round = self._reads.ask() if leads and reads else None
         confirmed: list[ReadRound] = []
+        messages, member.outbox.messages = member.outbox.messages, []
         if leads:
+            if member.peers and member.term != term:
+                raise BrokenInvariant(f"slot {member.slot} leads term {member.term}, which no disk has yet")
             began = self._advance_reads(confirmed)
             member.send_appends(to_all=began)
             if self._alone:
                 self._advance_reads(confirmed)
-        messages, member.outbox.messages = member.outbox.messages, []
+        appends, member.outbox.messages = member.outbox.messages, []
         committed, member.committed = member.committed, []
         return Ready(
+            appends=appends,
             messages=messages,
             sync=self._log.dirty,
             committed=committed,

@@ -1,9 +1,10 @@
 """The Ready loop: one task that steps the core, syncs the journal, sends, and hands over what is committed.
 
 Rules:
-* Nothing is sent before the journal is synced, nothing is answered before it is applied (DESIGN 3.1).
+* Votes and answers leave after the journal's sync, a leader's appends before it; nothing is answered before it is
+  committed and executed (DESIGN 3.1).
 * It wakes on events only: a message, a command, a read, something applied, a timer. It never polls.
-* The database is never waited for here: `metaraft.applier` is a task of its own.
+* The database has a task of its own, `metaraft.applier`; a disk that is slow is waited for in threads.
 * A disk that fails ends the process: `DiskFailed` comes out of `run` (in exception groups).
 
 The shape is that of etcd's raft (doc.go).
@@ -20,23 +21,20 @@ from cluster.limits import Limits
 from cluster.log import get_logger
 from metaraft.applier import Applier, failing_disk
 from metaraft.commands import Batch
-from metaraft.commits import Applied, Commits
+from metaraft.commits import Commits, Executed
 from metaraft.core import Core, CoreStatus, Message, Ready
 from metaraft.journal import Journal
 from metaraft.journal_records import Entry
+from metaraft.pace import Pace
 from metaraft.reads import Reads
 from metaraft.statetime import StateClock
 
 ENTRIES_IN_FLIGHT_MAX = 2
-"""Batches of this leader in the log and not applied. Few: what waits meanwhile becomes one larger batch, and a batch
+"""Batches of this leader in the log and not executed. Few: what waits meanwhile becomes one larger batch, and a batch
 costs far more than a command in it (chosen)."""
 
 IDLE_S = 0.04
 """A journal that was not written to for this long is marked (DESIGN 3.2: within 50 ms)."""
-
-INLINE_SYNC_S_MAX = 0.002
-"""While syncs take less than this on average they are done without a thread: the hop there and back costs a third of a
-quick sync, and the loop has nothing else to do. A disk that becomes slow is waited for in a thread."""
 
 _log = get_logger("driver")
 _decode_batch = msgspec.msgpack.Decoder(Batch).decode
@@ -53,8 +51,11 @@ class Database(Protocol):
     def state_time_ms(self) -> int:
         """State time of the last batch applied."""
 
-    def apply(self, entries: Sequence[Entry]) -> list[list[bytes]]:
-        """Apply in one transaction (blocking)."""
+    def execute(self, entries: Sequence[Entry]) -> list[list[bytes]]:
+        """Begin a transaction with these entries in it: the results of each. `commit` must follow, in this thread."""
+
+    def commit(self) -> None:
+        """End the transaction (blocking)."""
 
     def answer(self, ask: bytes) -> bytes:
         """Answer a query from what is applied."""
@@ -96,7 +97,7 @@ class Driver:
         self.commits = Commits(limits)
         self.reads = Reads(limits)
         self.clock = StateClock()
-        self.applier = Applier(journal, database, on_applied=self._on_applied)
+        self.applier = Applier(journal, database, on_executed=self._on_executed, on_applied=self._look_at_reads)
         self.status = CoreStatus("follower", journal.term, None, database.applied, journal.last_index, {}, 0, ())
         self._core = core
         self._journal = journal
@@ -110,7 +111,7 @@ class Driver:
         self._answered = trio.Event()
         self._cut_below = 0
         self._cut_done = 0
-        self._sync_s = 2 * INLINE_SYNC_S_MAX  # mean of late
+        self._pace = Pace()
         self._disk_thread = trio.CapacityLimiter(1)
 
     @property
@@ -174,6 +175,8 @@ class Driver:
 
         ready = self._core.step(inbox=inbox, proposals=proposals, reads=int(self.reads.waiting), now=now)
         self._note(ready, now)
+        for slot, message in ready.appends:
+            self._send(slot, message)
         if ready.sync:
             await self._sync()
         for slot, message in ready.messages:
@@ -230,15 +233,10 @@ class Driver:
 
     async def _sync(self) -> None:
         self._marked_at = trio.current_time() + IDLE_S
-        if self._sync_s < INLINE_SYNC_S_MAX:
-            self._timed_sync()
+        if self._pace.quick:
+            self._pace.timed(self._journal.sync)
         else:
-            await trio.to_thread.run_sync(self._timed_sync, limiter=self._disk_thread)
-
-    def _timed_sync(self) -> None:
-        began = time.perf_counter()
-        self._journal.sync()
-        self._sync_s += (time.perf_counter() - began - self._sync_s) / 8
+            await trio.to_thread.run_sync(self._pace.timed, self._journal.sync, limiter=self._disk_thread)
 
     async def _tend_journal(self) -> None:
         if self._marked_at <= trio.current_time():
@@ -248,14 +246,13 @@ class Driver:
             self._cut_done = self._cut_below
             await trio.to_thread.run_sync(self._journal.cut, self._cut_done, limiter=self._disk_thread)
 
-    # ---- applied
+    # ---- executed and applied
 
-    def _on_applied(self, done: Sequence[Applied]) -> None:
+    def _on_executed(self, done: Sequence[Executed]) -> None:
         for entry in done:
-            self.commits.applied(entry)
+            self.commits.executed(entry)
         if not self.commits.pending:
             self._answered.set()
-        self._look_at_reads()
         if self.commits.waiting:
             self._bell.ring()
 

@@ -2,12 +2,12 @@
 
 Rules:
 * One write transaction for all entries of one `apply`, with the applied index, the set hash and the state time in
-  it; entries at or below the applied index are skipped. It begins and ends in one thread call.
+  it; entries at or below the applied index are skipped. It ends in the thread in which it began.
 * The journal is the point of durability. LMDB runs with `metasync=False`: a power cut may take its last transactions
   (never its integrity), and the journal has them until `sync` said that they are here.
 * Engine 1 of py-lmdb (`lib_version=1`): keys up to 1,978 bytes. The map has a fixed size; that is address space.
 * Readers never wait for the writer: an answer is one read transaction, from beginning to end without an await.
-* After an error in `apply` nothing more is applied: the process ends, and what was committed is applied by the next.
+* After an error in `execute` or `commit` nothing more is applied: the process ends, and the next one applies it all.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import lmdb
 import msgspec
@@ -85,6 +85,14 @@ _decode_format = msgspec.msgpack.Decoder(_Format).decode
 _decode_applied = msgspec.msgpack.Decoder(_Applied).decode
 
 
+class _Open(NamedTuple):
+    """A write transaction, its rows, and the index up to which it goes."""
+
+    txn: "lmdb.Transaction[bytes]"
+    rows: LmdbRows
+    applied: int
+
+
 class _Bound:
     """The rows that the machine holds on to: those of the transaction that is under way."""
 
@@ -103,6 +111,8 @@ class _Bound:
 
 class Store:
     """An open store. One process has it at a time; `apply` and `sync` are each called by one thread at a time."""
+
+    _open: "_Open | None" = None  # executed and not committed yet
 
     def __init__(self, directory: Path, env: lmdb.Environment, lock: int, limits: Limits) -> None:
         self._directory = directory
@@ -167,23 +177,31 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Let the files go. Nothing is synced by this."""
+        """Let the files go. Nothing is synced by this, and nothing committed."""
         self._env.close()
         os.close(self._lock)
 
     def apply(self, entries: Sequence[LogEntry]) -> list[list[bytes]]:
-        """Apply committed entries in one transaction: per entry the encoded results of its envelopes.
+        """`execute` and `commit`."""
+        results = self.execute(entries)
+        self.commit()
+        return results
 
-        Blocking. Entries at or below `applied` are skipped (no results); the others follow it without a gap. Raises
-        UnknownMeaning, Corrupt (RowRot, StoreRot), OSError: the store is then failed, and the process must end.
+    def execute(self, entries: Sequence[LogEntry]) -> list[list[bytes]]:
+        """Begin a transaction with these committed entries in it: per entry the encoded results of its envelopes.
+
+        Blocking. Readers see nothing of it before `commit`, which must follow in the same thread. Entries at or below
+        `applied` are skipped (no results); the others follow it without a gap. Raises UnknownMeaning, Corrupt (RowRot,
+        StoreRot), OSError: the store is then failed, and the process must end.
         """
         if self._failed:
             raise OSError("the store failed before, and applies nothing more")
         results: list[list[bytes]] = []
         self._failed = True
         applied = self.applied
-        try:
-            with self._env.begin(write=True) as txn:
+        with errors(self._directory):
+            txn = self._env.begin(write=True)
+            try:
                 rows = LmdbRows(txn, self._set_hash)
                 self._bound.bind(rows)
                 for entry in entries:
@@ -196,13 +214,22 @@ class Store:
                 if applied != self.applied:
                     self._machine.flush()
                     _note_applied(rows, applied)
-        except lmdb.Error as error:
-            raise translated(error, self._directory) from error
-        self._set_hash = rows.set_hash
-        self._publish()
-        self.applied = applied
-        self._failed = False
+            except BaseException:
+                txn.abort()
+                raise
+        self._open = _Open(txn, rows, applied)
         return results
+
+    def commit(self) -> None:
+        """Commit what `execute` began. Blocking. Raises Corrupt (StoreRot), OSError: as `execute`."""
+        assert self._open is not None, "something was executed"
+        done, self._open = self._open, None
+        with errors(self._directory):
+            done.txn.commit()
+        self._set_hash = done.rows.set_hash
+        self._publish()
+        self.applied = done.applied
+        self._failed = False
 
     def _publish(self) -> None:
         self.state_time_ms = self._machine.state_time_ms

@@ -310,7 +310,7 @@ class GuardedCluster:
         """One step with its sync, its messages queued and its commits applied."""
         ready = self.cores[slot].step(inbox=inbox, proposals=proposals, reads=reads, now=self.now)
         self.journals[slot].sync()
-        for to, message in ready.messages:
+        for to, message in (*ready.appends, *ready.messages):
             self.queues[slot, to].append(message)
         for entry in ready.committed:
             self.committed[slot].append(entry)

@@ -172,6 +172,8 @@ class Machine:
         if ready.status.state == "leader":
             self.world.judge.led(self.slot, self.life, ready.status.term, self.journal)
             self.world.safe_cut = max(self.world.safe_cut, ready.status.safe_cut)
+        for slot, message in ready.appends:
+            self.world.send(self.slot, slot, message)
         self.world.at(self.sync_s * self.world.random.random() if ready.sync else 0.0, self._synced, life, ready)
 
     def _synced(self, life: int, ready: Ready) -> None:

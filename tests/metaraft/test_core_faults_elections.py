@@ -124,10 +124,10 @@ def test_guarded_reads_need_answers_to_what_was_sent_after_they_were_asked() -> 
     cluster.propose(0, 1)
     cluster.deliver(0, 1)  # its answer is on its way when the reads are asked
     first = cluster.step(0, reads=3)
-    assert [type(message) for _, message in first.messages] == [Append, Append]
+    assert [type(message) for _, message in first.appends] == [Append, Append]
     later = cluster.step(0, reads=1)
     assert later.read_round == (first.read_round or 0) + 1
-    assert later.messages == []  # one round at a time
+    assert later.appends == later.messages == []  # one round at a time
     settle(cluster, 0, rounds=0)
     stale = cluster.queues[1, 0].popleft()
     assert cluster.step(0, inbox=((1, stale),)).reads_confirmed == []
@@ -135,7 +135,7 @@ def test_guarded_reads_need_answers_to_what_was_sent_after_they_were_asked() -> 
     inbox = tuple((1, message) for message in cluster.queues[1, 0])
     confirmed = cluster.step(0, inbox=inbox)
     assert [(read.round, read.index) for read in confirmed.reads_confirmed] == [(first.read_round, 2)]
-    assert len(confirmed.messages) == 2  # the next round begins at once
+    assert len(confirmed.appends) == 2  # the next round begins at once
     cluster.queues[1, 0].clear()
     cluster.deliver(0, 1)
     inbox = tuple((1, message) for message in cluster.queues[1, 0])

@@ -1,8 +1,9 @@
-"""The Ready loop keeps its order: synced before it is sent, applied before it is answered, and no wait for the
-database; with a real core and journal, and two members that agree to everything."""
+"""The Ready loop keeps its order: synced before anything is promised, executed before it is answered, applied before it
+is read, and no wait for a slow database; with a real core and journal, and two members that agree to everything."""
 
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,13 +15,14 @@ import trio.testing
 
 from cluster.errors import Corrupt
 from cluster.limits import Limits, Timings
-from metaraft.applier import Applier, DiskFailed
+from metaraft.applier import INLINE_BYTES_MAX, Applier, DiskFailed
 from metaraft.commands import Batch, Done, Touch
-from metaraft.commits import Applied
+from metaraft.commits import Executed
 from metaraft.core import Core, Message
 from metaraft.core_messages import Append, AppendAnswer, PreVote, PreVoteAnswer, RequestVote, VoteAnswer
 from metaraft.driver import Driver
 from metaraft.journal import Entry, Journal
+from metaraft.pace import INLINE_S_MAX
 from metaraft.wire import encode
 from tests.metaraft.members import PATIENCE_S
 from tests.metaraft.replies import Kept, envelope
@@ -44,29 +46,47 @@ class WatchedJournal(Journal):
 
 
 class GatedDatabase:
-    """Answers `Done` with the entry's index; applies only while its gate is open."""
+    """Answers `Done` with the entry's index; executes and commits only while its gates are open, on a slow disk."""
+
+    commit_s = 2 * INLINE_S_MAX
 
     def __init__(self) -> None:
         self.applied = 0
         self.state_time_ms = 0
         self.calls: list[int] = []
+        self.threads: list[threading.Thread] = []
         self.gate = threading.Event()
-        self.gate.set()
+        self.commit_gate = threading.Event()
+        self.open_gates()
         self.failure: Exception | None = None
 
-    def apply(self, entries: Sequence[Entry]) -> list[list[bytes]]:
-        """Apply when the gate opens."""
+    def open_gates(self) -> None:
+        """Let everything pass."""
+        self.gate.set()
+        self.commit_gate.set()
+
+    def execute(self, entries: Sequence[Entry]) -> list[list[bytes]]:
+        """Execute when the gate opens."""
         assert self.gate.wait(PATIENCE_S)
+        self.threads.append(threading.current_thread())
+        self._executed = self.applied
         if self.failure is not None:
             raise self.failure
         results = []
         for entry in entries:
-            assert entry.index == self.applied + 1
+            assert entry.index == self._executed + 1
             envelopes = _decode_batch(entry.data).envelopes if entry.data else ()
             results.append([encode(Done(entry.index))] * len(envelopes))
-            self.applied = entry.index
+            self._executed = entry.index
         self.calls.append(len(entries))
         return results
+
+    def commit(self) -> None:
+        """Commit when the gate opens."""
+        assert self.threads[-1] is threading.current_thread()
+        assert self.commit_gate.wait(PATIENCE_S)
+        time.sleep(self.commit_s)
+        self.applied = self._executed
 
     def answer(self, ask: bytes) -> bytes:
         """The index that is applied."""
@@ -81,11 +101,14 @@ class World:
         self.journal = journal
         self.database = database
         self.sent = 0
+        self.early = 0
         self.heard = trio.Event()
 
     def answer(self, slot: int, message: Message) -> None:
         """What slot 2 or 3 says to a message."""
-        assert not self.journal.dirty, "nothing leaves before the journal is synced"
+        early = self.journal.dirty
+        assert isinstance(message, Append) or not early, "no promise leaves before the journal is synced"
+        self.early += early
         self.sent += 1
         self.heard.set()
         match message:
@@ -155,7 +178,7 @@ async def leading(folder: Path) -> AsyncIterator[World]:
                 yield world
             nursery.cancel_scope.cancel()
     finally:
-        database.gate.set()
+        database.open_gates()
         journal.close()
 
 
@@ -164,15 +187,33 @@ async def answered(*replies: Kept) -> None:
         await trio.sleep(0.002)
 
 
-async def test_a_command_is_answered_after_its_transaction_and_the_loop_goes_on_meanwhile(tmp_path: Path) -> None:
+async def settled(world: World) -> None:
+    """All that is in the log is applied."""
+    while world.database.applied < world.driver.status.last_index:  # noqa: ASYNC110 - a database tells nobody
+        await trio.sleep(0.002)
+
+
+async def test_a_command_is_answered_when_it_is_executed_and_the_loop_goes_on_meanwhile(tmp_path: Path) -> None:
     async with leading(tmp_path) as world:
+        await settled(world)
         world.database.gate.clear()
+        world.database.commit_gate.clear()
         reply = world.commit()
         await world.hear(20)  # appends of the command, then heartbeats, while the database is stuck
         assert reply.open
         world.database.gate.set()
         await answered(reply)
         assert isinstance(reply.result, Done)
+        assert world.database.applied < world.driver.status.commit
+        await world.hear(20)
+        world.database.commit_gate.set()
+
+
+async def test_appends_leave_before_the_sync(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        before = world.early
+        await answered(world.commit())
+        assert world.early - before == 2
 
 
 async def test_commands_that_come_while_one_is_applied_become_one_entry(tmp_path: Path) -> None:
@@ -203,16 +244,17 @@ async def test_state_time_is_stamped_by_the_leader_and_rises(tmp_path: Path) -> 
 async def test_a_read_sees_what_was_committed_before_it_and_waits_for_apply(tmp_path: Path) -> None:
     async with leading(tmp_path) as world:
         await answered(world.commit(1))
-        world.database.gate.clear()
+        await settled(world)
+        world.database.commit_gate.clear()
         command, read = world.commit(2), Kept()
-        await world.hear(4)  # it is committed, and cannot be applied
+        await answered(command)  # its transaction is not done
         index = world.driver.status.commit
         world.driver.reads.add(b"?", read, deadline=1e9)
         world.driver.wake()
         await world.hear(20)
         assert read.open
-        world.database.gate.set()
-        await answered(command, read)
+        world.database.commit_gate.set()
+        await answered(read)
         assert read.body is not None
         _, (_, applied) = msgspec.msgpack.decode(read.body)
         assert applied >= index
@@ -241,6 +283,12 @@ class ListLog:
     def __init__(self, size: int) -> None:
         self._entries = [Entry(index, 1, encode(Batch(1, (msgspec.Raw(encode(Touch())),)))) for index in range(1, size)]
 
+    def make_long(self, index: int) -> None:
+        """Let one entry be long."""
+        entry = self._entries[index - 1]
+        envelope = msgspec.Raw(encode(Touch(padding=bytes(INLINE_BYTES_MAX))))
+        self._entries[index - 1] = Entry(entry.index, entry.term, encode(Batch(1, (envelope,))))
+
     def entries(self, start: int, stop: int, bytes_max: int) -> list[Entry]:
         """All of them."""
         assert bytes_max > 0
@@ -252,11 +300,11 @@ async def test_where_nobody_waits_entries_are_gathered_into_one_transaction(
 ) -> None:
     database, done = GatedDatabase(), trio.Event()
 
-    def applied(entries: Sequence[Applied]) -> None:
+    def executed(entries: Sequence[Executed]) -> None:
         if entries[-1].index == 5:
             done.set()
 
-    applier = Applier(ListLog(10), database, on_applied=applied, linger_s=100.0)
+    applier = Applier(ListLog(10), database, on_executed=executed, on_applied=nothing, linger_s=100.0)
     nursery.start_soon(applier.run)
     for index in range(1, 6):
         applier.commit_to(index)
@@ -268,7 +316,7 @@ async def test_where_nobody_waits_entries_are_gathered_into_one_transaction(
 
 async def test_where_somebody_waits_nothing_lingers(nursery: trio.Nursery) -> None:
     database, done = GatedDatabase(), trio.Event()
-    applier = Applier(ListLog(10), database, on_applied=lambda _: done.set(), linger_s=1e6)
+    applier = Applier(ListLog(10), database, on_executed=lambda _: done.set(), on_applied=nothing, linger_s=1e6)
     nursery.start_soon(applier.run)
     applier.commit_to(1)
     await trio.testing.wait_all_tasks_blocked()
@@ -278,6 +326,33 @@ async def test_where_somebody_waits_nothing_lingers(nursery: trio.Nursery) -> No
     applier.commit_to(2)
     with trio.fail_after(PATIENCE_S):
         await until_applied(applier, 2)
+
+
+async def test_a_quick_disk_is_waited_for_on_the_event_loop_if_the_slice_is_short(nursery: trio.Nursery) -> None:
+    database, here = GatedDatabase(), threading.current_thread()
+    database.commit_s = 0.0
+    log = ListLog(100)
+    log.make_long(61)
+    applier = Applier(log, database, on_executed=lambda _: None, on_applied=nothing, linger_s=0.0)
+    nursery.start_soon(applier.run)
+    with trio.fail_after(PATIENCE_S):
+        for index in range(1, 61):
+            applier.commit_to(index)
+            await until_applied(applier, index)
+        assert database.threads[0] is not here  # nothing is known of the disk yet
+        assert database.threads[-1] is here
+        applier.commit_to(61)
+        await until_applied(applier, 61)
+        assert database.threads[-1] is not here
+        database.commit_s = 20 * INLINE_S_MAX
+        for index in range(62, 70):
+            applier.commit_to(index)
+            await until_applied(applier, index)
+        assert database.threads[-1] is not here
+
+
+def nothing() -> None:
+    """Takes note of nothing."""
 
 
 async def until_applied(applier: Applier[Entry], index: int) -> None:

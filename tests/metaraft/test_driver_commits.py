@@ -6,7 +6,7 @@ import pytest
 from cluster.errors import Unavailable
 from cluster.limits import Limits
 from metaraft.commands import CreateBucket, Done, Envelope, RaiseLevel
-from metaraft.commits import Applied, Commits
+from metaraft.commits import Commits, Executed
 from metaraft.model import Copies
 from metaraft.wire import NOT_AFTER_AHEAD_MS_MAX, decode_commit_answer, encode
 from tests.metaraft.replies import Kept, batch_of, envelope
@@ -32,7 +32,7 @@ def test_all_that_waits_becomes_one_entry_and_each_gets_its_own_result() -> None
     assert batch_of(data) == (777, bodies)
     commits.proposed([(5, 2)], 1)
     assert commits.entries_in_flight == 1
-    commits.applied(Applied(5, 2, [result(10), result(11), result(12)]))
+    commits.executed(Executed(5, 2, [result(10), result(11), result(12)]))
     assert [reply.result for reply in replies] == [Done(10), Done(11), Done(12)]
     assert [decode_commit_answer(reply.body or b"").state_time_ms for reply in replies] == [777] * 3
     assert commits.pending == commits.entries_in_flight == 0
@@ -55,7 +55,7 @@ def test_another_leaders_entry_in_its_place_means_that_it_did_not_happen() -> No
     reply = add(commits, envelope())
     commits.take(1, 0.0, 9)
     commits.proposed([(5, 2)], 1)
-    commits.applied(Applied(5, 3, [result(1), result(2)]))
+    commits.executed(Executed(5, 3, [result(1), result(2)]))
     assert reply.said == ("unavailable", "LeadershipLost")
 
 
@@ -74,7 +74,7 @@ def test_what_is_lost_with_leadership_depends_on_where_it_was() -> None:
     assert waiting.failure is not None
     assert waiting.failure.detail == {"leader": "3"}
     assert committed.open
-    commits.applied(Applied(5, 2, [result(9)]))
+    commits.executed(Executed(5, 2, [result(9)]))
     assert committed.result == Done(9)
     assert commits.pending == 0
 
