@@ -19,6 +19,7 @@ import trio
 
 from cluster.limits import Limits
 from cluster.log import get_logger
+from metaraft import applier
 from metaraft.applier import Applier, failing_disk
 from metaraft.commands import Batch
 from metaraft.commits import Commits, Executed
@@ -40,22 +41,12 @@ _log = get_logger("driver")
 _decode_batch = msgspec.msgpack.Decoder(Batch).decode
 
 
-class Database(Protocol):
-    """What the driver and the applier need of the store."""
-
-    @property
-    def applied(self) -> int:
-        """Index of the last entry applied."""
+class Database(applier.Database[Entry], Protocol):
+    """What the driver needs of the store beside what the applier does."""
 
     @property
     def state_time_ms(self) -> int:
         """State time of the last batch applied."""
-
-    def execute(self, entries: Sequence[Entry]) -> list[list[bytes]]:
-        """Begin a transaction with these entries in it: the results of each. `commit` must follow, in this thread."""
-
-    def commit(self) -> None:
-        """End the transaction (blocking)."""
 
     def answer(self, ask: bytes) -> bytes:
         """Answer a query from what is applied."""
