@@ -17,7 +17,6 @@ from cluster.errors import Corrupt
 from cluster.limits import Limits, Timings
 from metaraft.applier import INLINE_BYTES_MAX, Applier, DiskFailed
 from metaraft.commands import Batch, Done, Touch
-from metaraft.commits import Executed
 from metaraft.core import Core, Message
 from metaraft.core_messages import Append, AppendAnswer, PreVote, PreVoteAnswer, RequestVote, VoteAnswer
 from metaraft.driver import Driver
@@ -277,6 +276,23 @@ async def test_a_database_that_fails_ends_the_driver(tmp_path: Path, failure: Ex
     assert reply.open
 
 
+class Progress:
+    """How far an applier has come, for who waits for it."""
+
+    def __init__(self) -> None:
+        self._moved = trio.Event()
+
+    def applied(self) -> None:
+        """Something more was applied."""
+        self._moved.set()
+
+    async def until(self, applier: Applier[Entry], index: int) -> None:
+        """Wait for `index`."""
+        while applier.applied < index:
+            self._moved = trio.Event()
+            await self._moved.wait()
+
+
 class ListLog:
     """A log in a list."""
 
@@ -298,63 +314,49 @@ class ListLog:
 async def test_where_nobody_waits_entries_are_gathered_into_one_transaction(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    database, done = GatedDatabase(), trio.Event()
-
-    def executed(entries: Sequence[Executed]) -> None:
-        if entries[-1].index == 5:
-            done.set()
-
-    applier = Applier(ListLog(10), database, on_executed=executed, on_applied=nothing, linger_s=100.0)
+    database, progress = GatedDatabase(), Progress()
+    applier = Applier(ListLog(10), database, on_executed=lambda _: None, on_applied=progress.applied, linger_s=100.0)
     nursery.start_soon(applier.run)
     for index in range(1, 6):
         applier.commit_to(index)
         await trio.sleep(10.0)
     assert database.calls == []
-    await done.wait()
+    await progress.until(applier, 5)
     assert database.calls == [5]
 
 
 async def test_where_somebody_waits_nothing_lingers(nursery: trio.Nursery) -> None:
-    database, done = GatedDatabase(), trio.Event()
-    applier = Applier(ListLog(10), database, on_executed=lambda _: done.set(), on_applied=nothing, linger_s=1e6)
+    database, progress = GatedDatabase(), Progress()
+    applier = Applier(ListLog(10), database, on_executed=lambda _: None, on_applied=progress.applied, linger_s=1e6)
     nursery.start_soon(applier.run)
     applier.commit_to(1)
     await trio.testing.wait_all_tasks_blocked()
     assert database.calls == []
     applier.hurry(2)
-    await done.wait()
-    applier.commit_to(2)
     with trio.fail_after(PATIENCE_S):
-        await until_applied(applier, 2)
+        await progress.until(applier, 1)
+        applier.commit_to(2)
+        await progress.until(applier, 2)
 
 
 async def test_a_quick_disk_is_waited_for_on_the_event_loop_if_the_slice_is_short(nursery: trio.Nursery) -> None:
-    database, here = GatedDatabase(), threading.current_thread()
+    database, progress, here = GatedDatabase(), Progress(), threading.current_thread()
     database.commit_s = 0.0
     log = ListLog(100)
     log.make_long(61)
-    applier = Applier(log, database, on_executed=lambda _: None, on_applied=nothing, linger_s=0.0)
+    applier = Applier(log, database, on_executed=lambda _: None, on_applied=progress.applied, linger_s=0.0)
     nursery.start_soon(applier.run)
     with trio.fail_after(PATIENCE_S):
         for index in range(1, 61):
             applier.commit_to(index)
-            await until_applied(applier, index)
+            await progress.until(applier, index)
         assert database.threads[0] is not here  # nothing is known of the disk yet
         assert database.threads[-1] is here
         applier.commit_to(61)
-        await until_applied(applier, 61)
+        await progress.until(applier, 61)
         assert database.threads[-1] is not here
         database.commit_s = 20 * INLINE_S_MAX
         for index in range(62, 70):
             applier.commit_to(index)
-            await until_applied(applier, index)
+            await progress.until(applier, index)
         assert database.threads[-1] is not here
-
-
-def nothing() -> None:
-    """Takes note of nothing."""
-
-
-async def until_applied(applier: Applier[Entry], index: int) -> None:
-    while applier.applied < index:  # noqa: ASYNC110 - the callback was used up
-        await trio.sleep(0.002)
