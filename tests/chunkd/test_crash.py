@@ -10,8 +10,8 @@ from chunkd.files import Files
 from chunkd.folder import Layout, chunk_names
 from chunkd.reading import check_copy
 from chunkd.store import Store
+from tests.chunkd.copies import damaged, file_of, put, read
 from tests.chunkd.faulty import FaultyFiles, PowerCut
-from tests.chunkd.test_store import damaged, file_of, put, read
 from tests.chunkd.worlds import open_disk, random_bytes
 
 STEPS_MAX = 60

@@ -15,8 +15,8 @@ import trio
 from chunkd.client import ChunkClient
 from cluster.config import Config, dump
 from cluster.identity import NodeIdentity
+from tests.chunkd.copies import flip
 from tests.chunkd.test_daemon import get, put
-from tests.chunkd.test_store import flip
 from tests.chunkd.worlds import make_config, random_bytes, soon
 
 pytestmark = pytest.mark.probe

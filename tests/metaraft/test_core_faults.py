@@ -29,6 +29,7 @@ from tests.metaraft.memory_journal import MemoryJournal
 
 _HERE = "test_core_faults"
 _LOG = "test_core_faults_log"
+_START = "test_core_faults_start"
 _ELECTIONS = "test_core_faults_elections"
 _JOURNAL = "test_journal"
 _CRASH = "test_journal_crash"
@@ -72,8 +73,8 @@ FAULTS: dict[str, tuple[tuple[str, str], ...]] = {
         (_JOURNAL, "test_offsets_over_four_gibibytes"),
     ),
     "3 the journal is cleared when it does not fit the dump": (
-        (_LOG, "test_bare_library_clears_its_journal_when_the_dump_is_newer"),
-        (_LOG, "test_guarded_start_takes_the_log_as_it_is_and_goes_on_behind_what_is_applied"),
+        (_START, "test_bare_library_clears_its_journal_when_the_dump_is_newer"),
+        (_START, "test_guarded_start_takes_the_log_as_it_is_and_goes_on_behind_what_is_applied"),
         (_CRASH, "test_a_cut_interrupted_anywhere_leaves_a_log_that_begins_earlier"),
     ),
     "5 conflict hints are overwritten, and go back by one": (
@@ -91,21 +92,21 @@ FAULTS: dict[str, tuple[tuple[str, str], ...]] = {
         (_ELECTIONS, "test_guarded_candidate_asks_again_until_it_is_answered"),
     ),
     "8 the commit index may lie beyond the log": (
-        (_LOG, "test_bare_library_acknowledges_by_a_commit_index_beyond_its_log"),
-        (_LOG, "test_guarded_start_refuses_journal_and_state_that_do_not_meet"),
+        (_START, "test_bare_library_acknowledges_by_a_commit_index_beyond_its_log"),
+        (_START, "test_guarded_start_refuses_journal_and_state_that_do_not_meet"),
     ),
     "9 all is applied again, or nothing": (
-        (_LOG, "test_bare_library_applies_all_again_after_a_start"),
-        (_LOG, "test_bare_library_applies_nothing_after_a_start_on_a_cut_log"),
-        (_LOG, "test_guarded_start_takes_the_log_as_it_is_and_goes_on_behind_what_is_applied"),
+        (_START, "test_bare_library_applies_all_again_after_a_start"),
+        (_START, "test_bare_library_applies_nothing_after_a_start_on_a_cut_log"),
+        (_START, "test_guarded_start_takes_the_log_as_it_is_and_goes_on_behind_what_is_applied"),
     ),
     "10 an exception in apply stops every member for good": (
         (_HERE, "test_bare_library_applies_nothing_after_an_entry_that_raises"),
         (_HERE, "test_guarded_entries_are_bytes"),
     ),
     "13 the leader spins on a follower behind its cut log": (
-        (_LOG, "test_bare_leader_spins_on_a_follower_behind_its_cut_log"),
-        (_LOG, "test_guarded_leader_reports_a_follower_behind_its_cut_log_and_sends_heartbeats_alone"),
+        (_START, "test_bare_leader_spins_on_a_follower_behind_its_cut_log"),
+        (_START, "test_guarded_leader_reports_a_follower_behind_its_cut_log_and_sends_heartbeats_alone"),
     ),
     "16 who waits for a forwarded command may wait for ever": (
         (_HERE, "test_bare_library_never_answers_when_a_forwarded_command_is_lost"),
