@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 from cluster.errors import Refused
-from metaraft.commands import Condition
+from metaraft.commands import (
+    Condition,
+)
 
 NO_CONDITION = Condition()
 

@@ -13,7 +13,10 @@ from api.replication import Replication
 from cluster.errors import TrilithError, Unavailable
 from cluster.limits import Timings
 from cluster.log import get_logger
-from metaraft.commands import Ack, StoredChunk
+from metaraft.commands import (
+    Ack,
+    StoredChunk,
+)
 from metaraft.model import Copies, SpaceInfo
 
 _log = get_logger("writer")

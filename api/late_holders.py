@@ -12,7 +12,10 @@ from api.peers import Metadata
 from cluster.config import Config
 from cluster.errors import TrilithError
 from cluster.log import get_logger
-from metaraft.commands import AddHolders, StoredChunk
+from metaraft.commands import (
+    AddHolders,
+    StoredChunk,
+)
 from metaraft.model import Scheme
 
 _log = get_logger("late_holders")

@@ -24,7 +24,9 @@ from cluster.errors import TrilithError
 from cluster.identity import NodeIdentity
 from cluster.log import get_logger
 from cluster.placement import place
-from metaraft.commands import RegisterDisk
+from metaraft.commands import (
+    RegisterDisk,
+)
 from metaraft.model import Disk, SpaceInfo
 
 _log = get_logger("nodes")

@@ -7,7 +7,14 @@ from typing import Protocol
 import trio
 
 from chunkd.client import NodeStatus
-from metaraft.commands import Answer, Command, Query, Result
+from metaraft.commands import (
+    Command,
+    Result,
+)
+from metaraft.queries import (
+    Answer,
+    Query,
+)
 
 
 class Metadata(Protocol):

@@ -23,8 +23,12 @@ from cluster.config import Config
 from cluster.errors import TrilithError, Unavailable
 from cluster.limits import CHUNK_BYTES
 from cluster.log import get_logger
-from metaraft.commands import GetHolders, HoldersFound, ObjectFound
 from metaraft.model import Inline, Parts, Scheme
+from metaraft.queries import (
+    GetHolders,
+    HoldersFound,
+    ObjectFound,
+)
 
 _log = get_logger("reader")
 

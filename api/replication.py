@@ -15,7 +15,10 @@ from api.nodes import Nodes
 from api.peers import Node
 from cluster.errors import TrilithError, Unavailable
 from cluster.log import get_logger
-from metaraft.commands import Ack, StoredChunk
+from metaraft.commands import (
+    Ack,
+    StoredChunk,
+)
 from metaraft.model import Copies
 
 _log = get_logger("writer")

@@ -9,8 +9,11 @@ import trio
 
 from api.peers import Metadata
 from cluster.config import Config
-from metaraft.commands import GetSpace, SpaceFound
 from metaraft.model import SpaceInfo
+from metaraft.queries import (
+    GetSpace,
+    SpaceFound,
+)
 
 
 class SpaceView:

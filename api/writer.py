@@ -24,7 +24,9 @@ from api.replication import Replication
 from api.upload import Received, Resources, Upload, check_size
 from cluster.config import Config
 from cluster.errors import Refused, Unavailable
-from metaraft.commands import StoredChunk
+from metaraft.commands import (
+    StoredChunk,
+)
 from metaraft.model import Body, Bucket, Checksum, ChecksumAlgorithm, Copies
 
 _RELIEVE_S = 0.5

@@ -20,7 +20,9 @@ from cluster.cli.access import Access
 from cluster.config import Config
 from cluster.identity import load_identity
 from metaraft.client import MetaClient
-from metaraft.commands import Touch
+from metaraft.commands import (
+    Touch,
+)
 
 SMALL_BYTES = 4096
 LARGE_BYTES = 64 * MIB

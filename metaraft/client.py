@@ -19,8 +19,18 @@ from cluster.config import Config, MemberConfig, address
 from cluster.errors import OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.identity import NodeIdentity
 from cluster.rpc import Channel
-from metaraft.commands import Answer, Ask, Command, Envelope, Failed, Query, Result
+from metaraft.commands import (
+    Command,
+    Envelope,
+    Failed,
+    Result,
+)
 from metaraft.model import DEFAULT_SPACE
+from metaraft.queries import (
+    Answer,
+    Ask,
+    Query,
+)
 from metaraft.wire import (
     SERVICE,
     MemberStatus,

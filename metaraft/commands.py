@@ -1,5 +1,5 @@
-"""The closed sets of what can be asked of the metadata: commands (change it, through the log) and queries
-(linearizable reads). Both are tagged msgspec unions; nothing else is decoded and nothing is unpickled.
+"""The closed set of commands: what changes the metadata, through the log, and their results. Tagged msgspec unions;
+nothing else is decoded and nothing is unpickled. What is only read is in `metaraft.queries`.
 
 A command is proposed inside an `Envelope`, which makes it exactly-once: `key` names the attempt, and apply refuses
 it after `not_after_ms` of state time and keeps its result until a minute past that. `version` of the envelope is
@@ -11,16 +11,19 @@ from typing import Literal
 import msgspec
 
 from metaraft.model import (
+    AccessKey,
     Body,
     Bucket,
     Checksum,
     ChecksumAlgorithm,
-    Chunk,
+    ChecksumType,
     Disk,
+    Part,
     Scheme,
-    SpaceInfo,
-    Usage,
-    Version,
+    Upload,
+    User,
+    Versioning,
+    Which,
 )
 
 # ---- commands
@@ -44,13 +47,16 @@ class StoredChunk(msgspec.Struct, frozen=True, array_like=True):
 class Condition(msgspec.Struct, frozen=True, array_like=True):
     """Preconditions decided at the commit. None: not asked. `if_match` `("*",)`: any existing version.
 
-    Dates are in milliseconds; they compare with whole seconds, as HTTP dates do.
+    Dates are in milliseconds; they compare with whole seconds, as HTTP dates do. `if_made_ms` and `if_size` must be
+    equal to the version's (S3: DeleteObject, x-amz-if-match-last-modified-time and x-amz-if-match-size).
     """
 
     if_match: tuple[str, ...] | None = None
     if_none_match: tuple[str, ...] | None = None
     if_modified_since_ms: int | None = None
     if_unmodified_since_ms: int | None = None
+    if_made_ms: int | None = None
+    if_size: int | None = None
 
 
 class CreateBucket(msgspec.Struct, frozen=True, tag="create_bucket"):
@@ -65,9 +71,28 @@ class CreateBucket(msgspec.Struct, frozen=True, tag="create_bucket"):
 
 
 class DeleteBucket(msgspec.Struct, frozen=True, tag="delete_bucket"):
-    """Remove an empty bucket. Refused: NoSuchBucket, BucketNotEmpty. Answers `Done`."""
+    """Remove an empty bucket with its settings. Refused: NoSuchBucket, BucketNotEmpty (versions, delete markers and
+    uploads under way count). Answers `Done`."""
 
     name: str
+
+
+class SetVersioning(msgspec.Struct, frozen=True, tag="set_versioning"):
+    """Enable or suspend versioning of a bucket; it is never `off` again. Refused: NoSuchBucket. Answers `Done`."""
+
+    bucket: str
+    versioning: Literal["enabled", "suspended"]
+
+
+class SetBucketSetting(msgspec.Struct, frozen=True, tag="set_bucket_setting"):
+    """Write a bucket's setting of that name (what it means is the API's), or remove it (None).
+
+    Refused: NoSuchBucket, BadSetting (a name of over 64 bytes, a value of over 64 KiB). Answers `Done`.
+    """
+
+    bucket: str
+    name: str
+    value: bytes | None
 
 
 class PutObject(msgspec.Struct, frozen=True, tag="put_object"):
@@ -76,6 +101,7 @@ class PutObject(msgspec.Struct, frozen=True, tag="put_object"):
     Refused: NoSuchBucket (also when `bucket_id` is no longer the named bucket's), PreconditionFailed,
     InvalidKey, InvalidOwner, BadBody (sizes or acknowledgements that do not fit the references). Unavailable: PutAgain
     (an acknowledgement below the horizon, or fewer than W registered disks). Answers `ObjectDone`.
+    With versioning enabled it is one more version; else it takes the place of the key's null version.
     """
 
     bucket: str
@@ -91,14 +117,17 @@ class PutObject(msgspec.Struct, frozen=True, tag="put_object"):
     checksums: dict[ChecksumAlgorithm, Checksum] = {}
     owner: str = ""
     condition: Condition = Condition()
+    tags: dict[str, str] = {}
 
 
 class CopyObject(msgspec.Struct, frozen=True, tag="copy_object"):
     """Make a new version of a key that references another version's chunks, as it is at this place in the log.
 
     `source_condition` is decided on the source, `condition` on the target. `replace` None keeps the source's
-    content type, headers and user metadata. Refused: NoSuchBucket, NoSuchKey, PreconditionFailed, InvalidKey,
-    InvalidOwner. Answers `ObjectDone`.
+    content type, headers and user metadata, `replace_tags` None its tags. `source_which` None: the current version.
+    `checksums` are added to the source's. `source_revision` is what the caller has read of the source: the copy is
+    refused (SourceChanged, unavailable) if the source is another version by now. Refused: NoSuchBucket, NoSuchKey,
+    NoSuchVersion, PreconditionFailed, InvalidKey, InvalidOwner, VersionIsDeleteMarker. Answers `ObjectDone`.
     """
 
     source_bucket: str
@@ -109,17 +138,152 @@ class CopyObject(msgspec.Struct, frozen=True, tag="copy_object"):
     source_condition: Condition = Condition()
     condition: Condition = Condition()
     replace: tuple[str, dict[str, str], dict[str, str]] | None = None
+    source_which: Which | None = None
+    source_revision: int | None = None
+    replace_tags: dict[str, str] | None = None
+    checksums: dict[ChecksumAlgorithm, Checksum] = {}
 
 
 class DeleteObject(msgspec.Struct, frozen=True, tag="delete_object"):
-    """Delete a key's current version. A missing key is no error. Refused: NoSuchBucket, PreconditionFailed.
+    """Delete a key's current version, or (`which`) one version for good. What is missing is no error.
 
-    Answers `ObjectDone` with an empty ETag; for a missing key with the newest revision there is.
+    Without `which`: if versioning is off the version is taken out; if it is enabled a delete marker becomes the newest
+    version (also of a key that was not there); if it is suspended a null delete marker takes the null version's place.
+    Refused: NoSuchBucket, PreconditionFailed. Answers `ObjectDone` with an empty ETag; where nothing changed, with the
+    newest revision there is.
     """
 
     bucket: str
     key: str
     condition: Condition = Condition()
+    which: Which | None = None
+    owner: str = ""
+
+
+class SetTags(msgspec.Struct, frozen=True, tag="set_tags"):
+    """Replace the tags of the current version, or of `which`. Refused: NoSuchBucket, NoSuchKey, NoSuchVersion,
+    VersionIsDeleteMarker. Answers `ObjectDone` of the version (its revision stays)."""
+
+    bucket: str
+    key: str
+    tags: dict[str, str]
+    which: Which | None = None
+
+
+class CreateUpload(msgspec.Struct, frozen=True, tag="create_upload"):
+    """Begin a multipart upload. `nonce`: 8 random bytes, the half of its id that nobody can guess.
+
+    Refused: NoSuchBucket, InvalidKey, InvalidOwner, BadCommand. Answers `UploadDone`.
+    """
+
+    bucket: str
+    key: str
+    nonce: bytes
+    content_type: str
+    headers: dict[str, str] = {}
+    user_metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    checksum: tuple[ChecksumAlgorithm, ChecksumType] | None = None
+    owner: str = ""
+
+
+class PutPart(msgspec.Struct, frozen=True, tag="put_part"):
+    """Make (or replace) a part of an upload, with bytes of its own: `chunks` are acknowledged as for PutObject.
+
+    Refused: NoSuchBucket, NoSuchUpload, BadPartNumber (1 to 10,000), BadBody. Unavailable: PutAgain.
+    Answers `PartDone`.
+    """
+
+    bucket: str
+    bucket_id: int
+    key: str
+    upload_id: bytes
+    number: int
+    etag: str
+    part: Part
+    chunks: tuple[StoredChunk, ...] = ()
+
+
+class CopyPart(msgspec.Struct, frozen=True, tag="copy_part"):
+    """Make (or replace) a part that references bytes [start, stop) of a version: what the caller has read and
+    digested (`etag`, `md5`, `checksums`).
+
+    The source must still be the version of `source_revision`, else SourceChanged (unavailable). A source that lies in
+    its row (Inline) is not possible: its bytes are sent as a part's own. Refused: NoSuchBucket, NoSuchKey,
+    NoSuchVersion, NoSuchUpload, BadPartNumber, BadBody. Answers `PartDone`.
+    """
+
+    bucket: str
+    key: str
+    upload_id: bytes
+    number: int
+    etag: str
+    md5: bytes
+    checksums: dict[ChecksumAlgorithm, Checksum]
+    source_bucket: str
+    source_key: str
+    source_revision: int
+    start: int
+    stop: int
+    source_which: Which | None = None
+
+
+class CompleteUpload(msgspec.Struct, frozen=True, tag="complete_upload"):
+    """Make the object of an upload from its parts, in the order given (ascending numbers), as of `generation`.
+
+    What was checked by the caller (ETags, sizes, checksums) was checked on that generation; a later one is refused as
+    UploadChanged (unavailable: read the parts again). Parts not named are discarded. Completing again answers as the
+    first time, as long as the version made is there and `etag` is the same. Refused: NoSuchBucket, NoSuchUpload,
+    InvalidPart, BadCommand, PreconditionFailed (the upload stays). Answers `ObjectDone`.
+    """
+
+    bucket: str
+    key: str
+    upload_id: bytes
+    generation: int
+    parts: tuple[int, ...]
+    etag: str
+    checksums: dict[ChecksumAlgorithm, Checksum] = {}
+    condition: Condition = Condition()
+
+
+class AbortUpload(msgspec.Struct, frozen=True, tag="abort_upload"):
+    """End an upload and discard its parts. `made_before_ms`: only if it was made before that state time, else it is
+    left (NotStale). Refused: NoSuchBucket, NoSuchUpload, NotStale. Answers `Done`."""
+
+    bucket: str
+    key: str
+    upload_id: bytes
+    made_before_ms: int | None = None
+
+
+class AddUser(msgspec.Struct, frozen=True, tag="add_user"):
+    """Make a user with a first key. Refused: UserExists (name, canonical id or email), KeyExists, BadUser,
+    TooManyUsers. Answers `Done`."""
+
+    user: User
+    key: AccessKey
+
+
+class RemoveUser(msgspec.Struct, frozen=True, tag="remove_user"):
+    """Remove a user and all its keys; what it owns stays, and is root's to manage. Refused: NoSuchUser.
+
+    Answers `Done`.
+    """
+
+    name: str
+
+
+class AddAccessKey(msgspec.Struct, frozen=True, tag="add_access_key"):
+    """Give a user one more key. Refused: NoSuchUser, KeyExists, TooManyKeys. Answers `Done`."""
+
+    key: AccessKey
+
+
+class RemoveAccessKey(msgspec.Struct, frozen=True, tag="remove_access_key"):
+    """Take a key away. Refused: NoSuchAccessKey. Answers `Done`."""
+
+    access_key: str
 
 
 class RegisterDisk(msgspec.Struct, frozen=True, tag="register_disk"):
@@ -186,9 +350,21 @@ class Touch(msgspec.Struct, frozen=True, tag="touch"):
 type Command = (
     CreateBucket
     | DeleteBucket
+    | SetVersioning
+    | SetBucketSetting
     | PutObject
     | CopyObject
     | DeleteObject
+    | SetTags
+    | CreateUpload
+    | PutPart
+    | CopyPart
+    | CompleteUpload
+    | AbortUpload
+    | AddUser
+    | RemoveUser
+    | AddAccessKey
+    | RemoveAccessKey
     | RegisterDisk
     | AddHolders
     | DropHolder
@@ -234,13 +410,33 @@ class BucketDone(msgspec.Struct, frozen=True, tag="bucket_done"):
 class ObjectDone(msgspec.Struct, frozen=True, tag="object_done"):
     """What a put, copy or delete made: the new version's revision, time and ETag.
 
-    `existed`: a version was current before.
+    `existed`: a version was current before. `null`: the version's id is `null`. `delete_marker`: what was made, or what
+    was deleted by its id, is one. `size` and `checksums` are the version's.
     """
 
     revision: int
     created_ms: int
     etag: str
     existed: bool
+    null: bool = True
+    delete_marker: bool = False
+    size: int = 0
+    checksums: dict[ChecksumAlgorithm, Checksum] = {}
+    versioning: Versioning = "off"
+
+
+class UploadDone(msgspec.Struct, frozen=True, tag="upload_done"):
+    """The upload as begun."""
+
+    upload: Upload
+
+
+class PartDone(msgspec.Struct, frozen=True, tag="part_done"):
+    """The part as made, without its chunks."""
+
+    number: int
+    created_ms: int
+    etag: str
 
 
 class Dereferenced(msgspec.Struct, frozen=True, tag="dereferenced"):
@@ -271,133 +467,4 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
 
 
-type Result = Done | BucketDone | ObjectDone | Dereferenced | Condemned | Failed
-
-# ---- queries
-
-
-class GetBucket(msgspec.Struct, frozen=True, tag="get_bucket"):
-    """Answers `BucketFound`. Refused: NoSuchBucket."""
-
-    name: str
-
-
-class ListBuckets(msgspec.Struct, frozen=True, tag="list_buckets"):
-    """Answers `BucketsFound`: names after `after`, in order, at most `limit`."""
-
-    after: str = ""
-    limit: int = 1000
-
-
-class GetObject(msgspec.Struct, frozen=True, tag="get_object"):
-    """The current version with, if `with_holders`, its chunks' holders. Refused: NoSuchBucket, NoSuchKey."""
-
-    bucket: str
-    key: str
-    with_holders: bool = True
-
-
-class GetHolders(msgspec.Struct, frozen=True, tag="get_holders"):
-    """Chunk rows by id. Answers `HoldersFound`; ids without a row are left out."""
-
-    scheme: Scheme
-    chunk_ids: tuple[bytes, ...]
-
-
-class ListObjects(msgspec.Struct, frozen=True, tag="list_objects"):
-    """One page of current versions in byte order.
-
-    Returns keys and common prefixes greater than `after` (as bytes of UTF-8; a common prefix sorts as itself, and a
-    page that ended on a common prefix goes on behind all keys under it). It looks at `limits.scan_rows_max` rows at
-    most and says where it stopped. Refused: NoSuchBucket.
-    """
-
-    bucket: str
-    prefix: str = ""
-    delimiter: str = ""
-    after: str = ""
-    limit: int = 1000
-
-
-class GetSpace(msgspec.Struct, frozen=True, tag="get_space"):
-    """Answers `SpaceFound`."""
-
-
-class GetUsage(msgspec.Struct, frozen=True, tag="get_usage"):
-    """Answers `UsageFound`. Refused: NoSuchBucket."""
-
-    bucket: str
-
-
-type Query = GetBucket | ListBuckets | GetObject | GetHolders | ListObjects | GetSpace | GetUsage
-
-
-class Ask(msgspec.Struct, frozen=True, array_like=True):
-    """A query on its way to a member."""
-
-    space: int
-    query: Query
-
-
-class BucketFound(msgspec.Struct, frozen=True, tag="bucket_found"):
-    """Answer to the query of that name."""
-
-    bucket: Bucket
-    usage: Usage
-
-
-class BucketsFound(msgspec.Struct, frozen=True, tag="buckets_found"):
-    """Answer to the query of that name."""
-
-    buckets: tuple[Bucket, ...]
-    more: bool
-
-
-class ObjectFound(msgspec.Struct, frozen=True, tag="object_found"):
-    """`holders` maps chunk id to the disks that hold it."""
-
-    bucket: Bucket
-    version: Version
-    holders: dict[bytes, tuple[bytes, ...]] = {}
-
-
-class HoldersFound(msgspec.Struct, frozen=True, tag="holders_found"):
-    """Answer to the query of that name."""
-
-    chunks: dict[bytes, Chunk]
-
-
-class ListedObject(msgspec.Struct, frozen=True, array_like=True):
-    """A version as a listing shows it: no body."""
-
-    key: str
-    revision: int
-    created_ms: int
-    size: int
-    etag: str
-    content_type: str
-    owner: str
-    sha256: bytes | None
-
-
-class ObjectsFound(msgspec.Struct, frozen=True, tag="objects_found"):
-    """`next_after` is where to go on, None at the end. `limit` entries (objects and prefixes together) at most."""
-
-    objects: tuple[ListedObject, ...]
-    prefixes: tuple[str, ...]
-    next_after: str | None
-
-
-class SpaceFound(msgspec.Struct, frozen=True, tag="space_found"):
-    """Answer to the query of that name."""
-
-    space: SpaceInfo
-
-
-class UsageFound(msgspec.Struct, frozen=True, tag="usage_found"):
-    """Answer to the query of that name."""
-
-    usage: Usage
-
-
-type Answer = BucketFound | BucketsFound | ObjectFound | HoldersFound | ObjectsFound | SpaceFound | UsageFound | Failed
+type Result = Done | BucketDone | ObjectDone | UploadDone | PartDone | Dereferenced | Condemned | Failed

@@ -18,7 +18,15 @@ import msgspec
 
 from cluster.errors import UNDECODABLE, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.limits import Limits
-from metaraft.commands import AddHolders, Batch, CopyObject, CreateBucket, Envelope, PutObject, RaiseLevel
+from metaraft.commands import (
+    AddHolders,
+    Batch,
+    CopyObject,
+    CreateBucket,
+    Envelope,
+    PutObject,
+    RaiseLevel,
+)
 from metaraft.wire import NOT_AFTER_AHEAD_MS_MAX, CommitAnswer, encode
 
 GROWING = (PutObject, CopyObject, CreateBucket, AddHolders)

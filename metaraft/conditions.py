@@ -6,7 +6,10 @@ first is looked at if both are given. Dates compare in whole seconds. Without a 
 
 from typing import NamedTuple
 
-from metaraft.commands import Condition, Failed
+from metaraft.commands import (
+    Condition,
+    Failed,
+)
 
 MESSAGE_CHARACTERS_MAX = 500
 """A refusal may name what a user sent; it is kept with the results, so it has a bound (chosen)."""

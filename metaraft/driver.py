@@ -21,7 +21,9 @@ from cluster.limits import Limits
 from cluster.log import get_logger
 from metaraft import applier
 from metaraft.applier import Applier, failing_disk
-from metaraft.commands import Batch
+from metaraft.commands import (
+    Batch,
+)
 from metaraft.commits import Commits, Executed
 from metaraft.core import Core, CoreStatus, Message, Ready
 from metaraft.journal import Journal

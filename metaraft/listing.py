@@ -10,8 +10,12 @@ from typing import NamedTuple
 import msgspec
 
 from cluster.limits import KEY_BYTES_MAX, LIST_LIMIT_MAX
-from metaraft.commands import ListedObject, ListObjects, ObjectsFound
 from metaraft.model import Bucket, Checksum, ChecksumAlgorithm
+from metaraft.queries import (
+    ListedObject,
+    ListObjects,
+    ObjectsFound,
+)
 from metaraft.rows import VERSION_HEAD_BYTES, VERSION_TAIL_BYTES, Kind, Reader, bucket_key, successor
 
 DELETE_MARKER = b"\x91\xaddelete_marker"

@@ -6,7 +6,9 @@ rows are whole only after it; what is cached is what the rows say, and only the 
 
 import msgspec
 
-from metaraft.commands import Failed
+from metaraft.commands import (
+    Failed,
+)
 from metaraft.conditions import refused
 from metaraft.model import Bucket, Disk, Usage
 from metaraft.rows import (

@@ -2,7 +2,14 @@
 
 import msgspec
 
-from metaraft.commands import BucketDone, CreateBucket, DeleteBucket, Done, RegisterDisk, Result
+from metaraft.commands import (
+    BucketDone,
+    CreateBucket,
+    DeleteBucket,
+    Done,
+    RegisterDisk,
+    Result,
+)
 from metaraft.conditions import refused
 from metaraft.machine_books import OWNER_BYTES_MAX, Books, no_such_bucket
 from metaraft.model import Bucket, Copies, Scheme

@@ -9,11 +9,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from metaraft.commands import Condition, CopyObject, DeleteObject, Failed, ObjectDone, PutObject, Result
+from metaraft.commands import (
+    Condition,
+    CopyObject,
+    DeleteObject,
+    Failed,
+    ObjectDone,
+    PutObject,
+    Result,
+)
 from metaraft.conditions import Present, refused, unmet
 from metaraft.machine_books import OWNER_BYTES_MAX, Books, encode, no_such_bucket
 from metaraft.machine_chunks import Referenced, check_copy, check_new, discard, write
-from metaraft.model import Body, Bucket, DeleteMarker, Inline, Part, Parts, Version
+from metaraft.model import Assembled, Body, Bucket, DeleteMarker, Inline, Part, Parts, Version
 from metaraft.rows import Trash, invalid_key, version_key, versions_key, versions_stop
 
 _decode_version = msgspec.msgpack.Decoder(Version).decode
@@ -91,6 +99,8 @@ def _invalid_body(body: Body, size: int) -> str | None:
             return None if total == size else f"the parts have {total} bytes, not {size}"
         case DeleteMarker():
             return "a delete marker is made by deleting"
+        case Assembled():
+            return "an assembled body is made by completing an upload"
 
 
 def _invalid_part(part: Part) -> str | None:

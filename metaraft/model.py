@@ -85,7 +85,17 @@ class DeleteMarker(msgspec.Struct, frozen=True, array_like=True, tag="delete_mar
     """A version that says: the key was deleted."""
 
 
-type Body = Inline | Parts | DeleteMarker
+class Assembled(msgspec.Struct, frozen=True, array_like=True, tag="assembled"):
+    """An object completed from an upload. Its parts stay rows of their own, under the upload's id.
+
+    `parts` has the number and size of each, in order: enough to find the part of an offset.
+    """
+
+    upload_id: bytes
+    parts: tuple[tuple[int, int], ...]
+
+
+type Body = Inline | Parts | DeleteMarker | Assembled
 
 
 class Version(msgspec.Struct, frozen=True, array_like=True):
@@ -93,6 +103,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True):
 
     `etag` is S3's, without quotes; `headers` are the standard ones stored with an object
     (Content-Encoding, Cache-Control, ...) in lower case; `user_metadata` has no `x-amz-meta-` prefix.
+    `null`: made while its bucket's versioning was not enabled; its version id is `null`, else the revision encoded.
     """
 
     revision: int
@@ -105,6 +116,59 @@ class Version(msgspec.Struct, frozen=True, array_like=True):
     user_metadata: dict[str, str] = {}
     checksums: dict[ChecksumAlgorithm, Checksum] = {}
     owner: str = ""
+    null: bool = True
+    tags: dict[str, str] = {}
+
+
+class Which(msgspec.Struct, frozen=True, array_like=True):
+    """One version of a key: by its revision, or (None) its null version."""
+
+    revision: int | None = None
+
+
+class Upload(msgspec.Struct, frozen=True, array_like=True):
+    """A multipart upload that is under way: what its object will carry besides its bytes.
+
+    `generation` rises with every change of its parts. `checksum` is what the client asked for: the algorithm, and what
+    the object's one will cover.
+    """
+
+    upload_id: bytes
+    key: str
+    created_ms: int
+    generation: int
+    owner: str
+    content_type: str
+    headers: dict[str, str] = {}
+    user_metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    checksum: tuple[ChecksumAlgorithm, ChecksumType] | None = None
+
+
+class PartHead(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of a part of an upload, or of the object completed from it, but its chunks.
+
+    `etag` has no quotes. `references` is how many chunk references it has.
+    """
+
+    number: int
+    created_ms: int
+    etag: str
+    size: int
+    md5: bytes
+    scheme: Scheme
+    references: int
+    checksums: dict[ChecksumAlgorithm, Checksum] = {}
+
+
+class UploadedPart(msgspec.Struct, frozen=True, array_like=True):
+    """A part with its chunks."""
+
+    head: PartHead
+    chunks: tuple[ChunkRef, ...]
+
+
+type Versioning = Literal["off", "enabled", "suspended"]
 
 
 class Bucket(msgspec.Struct, frozen=True, array_like=True):
@@ -116,7 +180,7 @@ class Bucket(msgspec.Struct, frozen=True, array_like=True):
     created_ms: int
     owner: str
     scheme: Scheme
-    versioning: Literal["off", "enabled", "suspended"] = "off"
+    versioning: Versioning = "off"
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
@@ -148,6 +212,26 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     zero_since: int | None
     holders: tuple[bytes, ...]
     condemned: bool = False
+
+
+class User(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody who may have keys and own buckets. `canonical_id` is what S3 shows as the owner's id, and what
+    buckets and versions name as their owner; it is never used again for another user."""
+
+    name: str
+    canonical_id: str
+    display_name: str
+    email: str
+    created_ms: int = 0
+
+
+class AccessKey(msgspec.Struct, frozen=True, array_like=True):
+    """One key of a user. `sealed_secret` is the secret key, encrypted under the cluster key."""
+
+    access_key: str
+    user: str
+    sealed_secret: bytes
+    created_ms: int = 0
 
 
 class SpaceInfo(msgspec.Struct, frozen=True, array_like=True):

@@ -1,211 +1,395 @@
-"""What is read from the rows: one function per query. Pure reads over `rows.Reader`, which is one read transaction.
+"""The closed set of what can be read of the metadata: queries (linearizable) and their answers. Tagged msgspec unions.
 
-An object's answer is put together from stored bytes: bucket and version go out as they lie in their rows, and only
-what decides is decoded.
+A query that finds nothing, or is wrong, is answered by `Failed`, whose codes each query names. Listings give at most
+`limit` entries and look at a bounded number of rows, and say where they stopped.
 """
-
-import functools
-from collections.abc import Callable, Iterable
-from typing import Any
 
 import msgspec
 
-from cluster.errors import UNDECODABLE, Refused
-from cluster.limits import LIST_LIMIT_MAX
-from metaraft.commands import (
-    Answer,
-    Ask,
-    BucketFound,
-    BucketsFound,
-    Failed,
-    GetBucket,
-    GetHolders,
-    GetObject,
-    GetSpace,
-    GetUsage,
-    HoldersFound,
-    ListBuckets,
-    ListObjects,
-    SpaceFound,
-    UsageFound,
-)
-from metaraft.conditions import refused
-from metaraft.listing import DELETE_MARKER, decode_head, list_objects
-from metaraft.model import Body, Bucket, Chunk, Copies, Disk, Parts, SpaceInfo, Usage
-from metaraft.rows import (
-    CHUNK_ID_BYTES,
-    Kind,
-    Name,
-    Reader,
-    Space,
-    bucket_key,
-    chunk_key,
-    invalid_key,
-    name_key,
-    prefix,
-    scheme_bytes,
-    space_key,
-    successor,
-    versions_key,
-    versions_stop,
+from metaraft.commands import Failed
+from metaraft.model import (
+    AccessKey,
+    Bucket,
+    Checksum,
+    ChecksumAlgorithm,
+    Chunk,
+    PartHead,
+    Scheme,
+    SpaceInfo,
+    Upload,
+    UploadedPart,
+    Usage,
+    User,
+    Version,
+    Which,
 )
 
-_BUCKET_NAME_CHARACTERS_MAX = 255  # far above what a name may have, far below what a row's key may
-_PARTS_HEAD = msgspec.msgpack.encode(Parts(()))[:-1]
-_NO_HOLDERS: dict[bytes, tuple[bytes, ...]] = {}
-
-encode = msgspec.msgpack.Encoder().encode
-_decode_ask = msgspec.msgpack.Decoder(Ask).decode
-_decode_name = functools.lru_cache(1024)(msgspec.msgpack.Decoder(Name).decode)
-_decode_bucket = functools.lru_cache(1024)(msgspec.msgpack.Decoder(Bucket).decode)
-_decode_body = msgspec.msgpack.Decoder(Body).decode
-_decode_chunk = msgspec.msgpack.Decoder(Chunk).decode
-_decode_disk = msgspec.msgpack.Decoder(Disk).decode
-_decode_space = msgspec.msgpack.Decoder(Space).decode
-_decode_usage = msgspec.msgpack.Decoder(Usage).decode
+# ---- queries
 
 
-class _StoredObjectFound(msgspec.Struct, frozen=True, tag="object_found"):
-    """`ObjectFound` with bucket and version as they are stored."""
+class GetBucket(msgspec.Struct, frozen=True, tag="get_bucket"):
+    """Answers `BucketFound`. Refused: NoSuchBucket."""
 
-    bucket: msgspec.Raw
-    version: msgspec.Raw
-    holders: dict[bytes, tuple[bytes, ...]]
+    name: str
 
 
-def answer(rows: Reader, ask: bytes, rows_max: int) -> bytes:
-    """The encoded `Answer` to an encoded `Ask`, from `rows_max` rows at most where it looks through many.
+class GetBucketSetting(msgspec.Struct, frozen=True, tag="get_bucket_setting"):
+    """A bucket with one of its settings. Answers `BucketSettingFound`. Refused: NoSuchBucket."""
 
-    Raises Refused (BadQuery) for what cannot be decoded, Corrupt (RowRot).
+    bucket: str
+    name: str
+
+
+class ListBuckets(msgspec.Struct, frozen=True, tag="list_buckets"):
+    """Answers `BucketsFound`: names after `after` that begin with `prefix`, in order, at most `limit`; `owner`: only
+    those of that owner."""
+
+    after: str = ""
+    limit: int = 1000
+    prefix: str = ""
+    owner: str | None = None
+
+
+class GetObject(msgspec.Struct, frozen=True, tag="get_object"):
+    """The current version, or `which`, with, if `with_holders`, its chunks' holders.
+
+    A version that is `Assembled` comes with the first of its parts that a read from `offset` on needs (a negative one
+    counts from the end), up to 1,000 chunks (and always one part); or with the part of the number `part`. `GetParts`
+    brings more. Refused: NoSuchBucket, NoSuchKey; NoSuchVersion for `which`. A delete marker found without `which` is
+    refused as NoSuchKey; with `which` the version is answered, its body saying so.
     """
-    try:
-        asked = _decode_ask(ask)
-    except UNDECODABLE as error:
-        raise Refused("BadQuery", f"the query is not one of the known: {error}") from error
-    query = asked.query
-    return encode(_ANSWER[type(query)](rows, asked.space, query, rows_max))
+
+    bucket: str
+    key: str
+    with_holders: bool = True
+    which: Which | None = None
+    offset: int = 0
+    part: int | None = None
 
 
-def _no_bucket(name: str) -> Failed:
-    return refused("NoSuchBucket", f"there is no bucket {name!r}")
+class GetParts(msgspec.Struct, frozen=True, tag="get_parts"):
+    """Parts of a completed object with their chunks' holders: those of `numbers`, in order, up to 1,000 chunks (and
+    always one part). Answers `PartsFound`; NoSuchUpload if the object is gone."""
+
+    upload_id: bytes
+    numbers: tuple[int, ...]
+    with_holders: bool = True
 
 
-def _bucket_row(rows: Reader, name: str) -> bytes | None:
-    if not 0 < len(name) <= _BUCKET_NAME_CHARACTERS_MAX:
-        return None
-    place = rows.get(name_key(name))
-    if place is None:
-        return None
-    where = _decode_name(place)
-    row = rows.get(bucket_key(where.space, where.bucket_id))
-    assert row is not None, "a name leads to a bucket"
-    return row
+class GetUpload(msgspec.Struct, frozen=True, tag="get_upload"):
+    """An upload under way. Answers `UploadFound`. Refused: NoSuchBucket, NoSuchUpload."""
+
+    bucket: str
+    key: str
+    upload_id: bytes
 
 
-def _usage(rows: Reader, bucket: Bucket) -> Usage:
-    row = rows.get(bucket_key(bucket.space, bucket.bucket_id, Kind.BUCKET_USAGE))
-    return Usage() if row is None else _decode_usage(row)
+class ListParts(msgspec.Struct, frozen=True, tag="list_parts"):
+    """Parts of an upload with numbers above `after`, in order, at most `limit` (up to 1,000), without their chunks.
+    Answers `PartsListed`. Refused: NoSuchBucket, NoSuchUpload."""
+
+    bucket: str
+    key: str
+    upload_id: bytes
+    after: int = 0
+    limit: int = 1000
 
 
-def _get_bucket(rows: Reader, _space: int, query: GetBucket, _rows_max: int) -> Answer:
-    row = _bucket_row(rows, query.name)
-    if row is None:
-        return _no_bucket(query.name)
-    bucket = _decode_bucket(row)
-    return BucketFound(bucket, _usage(rows, bucket))
+class ListUploads(msgspec.Struct, frozen=True, tag="list_uploads"):
+    """One page of a bucket's uploads in order of their keys (bytes), then of their ids (which is that of their
+    beginning), behind (`after_key`, `after_id`). An empty `after_id` means: behind all uploads of `after_key`.
+    Common prefixes as in `ListObjects`. Answers `UploadsFound`. Refused: NoSuchBucket."""
+
+    bucket: str
+    prefix: str = ""
+    delimiter: str = ""
+    after_key: str = ""
+    after_id: bytes = b""
+    limit: int = 1000
 
 
-def _get_usage(rows: Reader, _space: int, query: GetUsage, _rows_max: int) -> Answer:
-    row = _bucket_row(rows, query.bucket)
-    return _no_bucket(query.bucket) if row is None else UsageFound(_usage(rows, _decode_bucket(row)))
+class ListVersions(msgspec.Struct, frozen=True, tag="list_versions"):
+    """One page of all versions in byte order of their keys, the newest of a key first, behind (`after_key`,
+    `after_revision`); `after_revision` None: behind all versions of `after_key`; `after_null`: behind its null version.
+    Common prefixes as in `ListObjects`. Answers `VersionsFound`. Refused: NoSuchBucket."""
+
+    bucket: str
+    prefix: str = ""
+    delimiter: str = ""
+    after_key: str = ""
+    after_revision: int | None = None
+    after_null: bool = False
+    limit: int = 1000
 
 
-def _list_buckets(rows: Reader, _space: int, query: ListBuckets, rows_max: int) -> Answer:
-    limit = min(max(query.limit, 1), LIST_LIMIT_MAX, rows_max)
-    names = prefix(Kind.NAME)
-    after = query.after.partition("\x00")[0][:_BUCKET_NAME_CHARACTERS_MAX]
-    start = name_key(after) + b"\x00" if after else names
-    buckets: list[Bucket] = []
-    for _, place in rows.scan(start, successor(names)):
-        if len(buckets) == limit:
-            return BucketsFound(tuple(buckets), more=True)
-        where = _decode_name(place)
-        row = rows.get(bucket_key(where.space, where.bucket_id))
-        assert row is not None, "a name leads to a bucket"
-        buckets.append(_decode_bucket(row))
-    return BucketsFound(tuple(buckets), more=False)
+class ListStaleUploads(msgspec.Struct, frozen=True, tag="list_stale_uploads"):
+    """Uploads of all buckets that were made before `made_before_ms`, in order of their rows behind `cursor`.
+    Answers `StaleUploadsFound`."""
+
+    made_before_ms: int
+    cursor: bytes = b""
+    limit: int = 1000
 
 
-def _get_object(rows: Reader, _space: int, query: GetObject, _rows_max: int) -> _StoredObjectFound | Failed:
-    bucket_row = _bucket_row(rows, query.bucket)
-    if bucket_row is None:
-        return _no_bucket(query.bucket)
-    bucket = _decode_bucket(bucket_row)
-    key = query.key.encode()
-    found = None
-    if invalid_key(query.key, key) is None:
-        start = versions_key(bucket.space, bucket.bucket_id, key)
-        found = rows.first(start, versions_stop(start))
-    body = b"" if found is None else bytes(decode_head(found[1]).body)
-    if found is None or body == DELETE_MARKER:
-        return refused("NoSuchKey", f"there is no {query.key!r} in the bucket {query.bucket!r}")
-    holders = _NO_HOLDERS
-    if query.with_holders and body.startswith(_PARTS_HEAD):
-        holders = _holders(rows, bucket.space, _decode_body(body))
-    return _StoredObjectFound(msgspec.Raw(bucket_row), msgspec.Raw(found[1]), holders)
+class GetAccessKey(msgspec.Struct, frozen=True, tag="get_access_key"):
+    """A key and its user. Answers `AccessKeyFound`. Refused: NoSuchAccessKey."""
+
+    access_key: str
 
 
-def _holders(rows: Reader, space: int, body: Body) -> dict[bytes, tuple[bytes, ...]]:
-    assert isinstance(body, Parts), "only parts are in chunks"
+class ListUsers(msgspec.Struct, frozen=True, tag="list_users"):
+    """Users behind `after` by name, at most `limit`, with their access keys (no secrets). Answers `UsersFound`."""
+
+    after: str = ""
+    limit: int = 1000
+
+
+class GetUser(msgspec.Struct, frozen=True, tag="get_user"):
+    """A user by canonical id. Answers `UserFound`. Refused: NoSuchUser."""
+
+    canonical_id: str
+
+
+class GetHolders(msgspec.Struct, frozen=True, tag="get_holders"):
+    """Chunk rows by id. Answers `HoldersFound`; ids without a row are left out."""
+
+    scheme: Scheme
+    chunk_ids: tuple[bytes, ...]
+
+
+class ListObjects(msgspec.Struct, frozen=True, tag="list_objects"):
+    """One page of current versions in byte order.
+
+    Returns keys and common prefixes greater than `after` (as bytes of UTF-8; a common prefix sorts as itself, and a
+    page that ended on a common prefix goes on behind all keys under it). It looks at `limits.scan_rows_max` rows at
+    most and says where it stopped. Refused: NoSuchBucket.
+    """
+
+    bucket: str
+    prefix: str = ""
+    delimiter: str = ""
+    after: str = ""
+    limit: int = 1000
+
+
+class GetSpace(msgspec.Struct, frozen=True, tag="get_space"):
+    """Answers `SpaceFound`."""
+
+
+class GetUsage(msgspec.Struct, frozen=True, tag="get_usage"):
+    """Answers `UsageFound`. Refused: NoSuchBucket."""
+
+    bucket: str
+
+
+type Query = (
+    GetBucket
+    | GetBucketSetting
+    | ListBuckets
+    | GetObject
+    | GetParts
+    | GetHolders
+    | ListObjects
+    | ListVersions
+    | GetUpload
+    | ListParts
+    | ListUploads
+    | ListStaleUploads
+    | GetAccessKey
+    | GetUser
+    | ListUsers
+    | GetSpace
+    | GetUsage
+)
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True):
+    """A query on its way to a member."""
+
+    space: int
+    query: Query
+
+
+# ---- answers
+
+
+class BucketFound(msgspec.Struct, frozen=True, tag="bucket_found"):
+    """Answer to the query of that name."""
+
+    bucket: Bucket
+    usage: Usage
+
+
+class BucketsFound(msgspec.Struct, frozen=True, tag="buckets_found"):
+    """Answer to the query of that name."""
+
+    buckets: tuple[Bucket, ...]
+    more: bool
+
+
+class ObjectFound(msgspec.Struct, frozen=True, tag="object_found"):
+    """`holders` maps chunk id to the disks that hold it. `parts`: those of an `Assembled` version that were asked for.
+
+    `current`: no newer version of the key exists.
+    """
+
+    bucket: Bucket
+    version: Version
     holders: dict[bytes, tuple[bytes, ...]] = {}
-    for part in body.parts:
-        scheme = scheme_bytes(part.scheme)
-        for ref in part.chunks:
-            if ref.chunk_id not in holders:
-                row = rows.get(chunk_key(space, scheme, ref.chunk_id))
-                assert row is not None, "a version's chunks have rows"
-                holders[ref.chunk_id] = _decode_chunk(row).holders
-    return holders
+    parts: tuple[UploadedPart, ...] = ()
+    current: bool = True
 
 
-def _get_holders(rows: Reader, space: int, query: GetHolders, rows_max: int) -> Answer:
-    if len(query.chunk_ids) > rows_max:
-        return refused("TooManyChunks", f"{len(query.chunk_ids)} chunks were asked for; at most {rows_max}")
-    if not isinstance(query.scheme, Copies) or not 0 < query.scheme.n <= 255:
-        return refused("InvalidScheme", f"there are no chunks of {query.scheme}")
-    scheme = scheme_bytes(query.scheme)
-    chunks: dict[bytes, Chunk] = {}
-    for chunk_id in query.chunk_ids:
-        row = rows.get(chunk_key(space, scheme, chunk_id)) if len(chunk_id) == CHUNK_ID_BYTES else None
-        if row is not None:
-            chunks[chunk_id] = _decode_chunk(row)
-    return HoldersFound(chunks)
+class BucketSettingFound(msgspec.Struct, frozen=True, tag="bucket_setting_found"):
+    """`value` None: the bucket has no such setting."""
+
+    bucket: Bucket
+    value: bytes | None
 
 
-def _list_objects(rows: Reader, _space: int, query: ListObjects, rows_max: int) -> Answer:
-    row = _bucket_row(rows, query.bucket)
-    return _no_bucket(query.bucket) if row is None else list_objects(rows, _decode_bucket(row), query, rows_max)
+class PartsFound(msgspec.Struct, frozen=True, tag="parts_found"):
+    """The first of the parts asked for, and the holders of their chunks."""
+
+    parts: tuple[UploadedPart, ...]
+    holders: dict[bytes, tuple[bytes, ...]] = {}
 
 
-def _get_space(rows: Reader, space: int, _query: GetSpace, _rows_max: int) -> Answer:
-    row = rows.get(space_key(space)) if 0 <= space < 1 << 32 else None
-    if row is None:
-        return refused("NoSuchSpace", f"there is no space {space}")
-    found = _decode_space(row)
-    return SpaceFound(SpaceInfo(space, found.revision, found.horizon, tuple(_disks(rows))))
+class UploadFound(msgspec.Struct, frozen=True, tag="upload_found"):
+    """Answer to the query of that name."""
+
+    bucket: Bucket
+    upload: Upload
 
 
-def _disks(rows: Reader) -> Iterable[Disk]:
-    start = prefix(Kind.DISK)
-    return (_decode_disk(value) for _, value in rows.scan(start, successor(start)))
+class PartsListed(msgspec.Struct, frozen=True, tag="parts_listed"):
+    """`more`: parts with higher numbers follow. All of one `upload`, as of its `generation`."""
+
+    bucket: Bucket
+    upload: Upload
+    parts: tuple[PartHead, ...]
+    more: bool
 
 
-_ANSWER: dict[type[Any], Callable[[Reader, int, Any, int], Answer | _StoredObjectFound]] = {
-    GetBucket: _get_bucket,
-    ListBuckets: _list_buckets,
-    GetObject: _get_object,
-    GetHolders: _get_holders,
-    ListObjects: _list_objects,
-    GetSpace: _get_space,
-    GetUsage: _get_usage,
-}
+class UploadsFound(msgspec.Struct, frozen=True, tag="uploads_found"):
+    """`next_after` is (key, upload id) where to go on (an empty id: behind the key, or the common prefix), None at the
+    end."""
+
+    bucket: Bucket
+    uploads: tuple[Upload, ...]
+    prefixes: tuple[str, ...]
+    next_after: tuple[str, bytes] | None
+
+
+class ListedVersion(msgspec.Struct, frozen=True, array_like=True):
+    """A version or delete marker as a listing shows it. `latest`: the newest of its key."""
+
+    key: str
+    revision: int
+    null: bool
+    latest: bool
+    delete_marker: bool
+    created_ms: int
+    size: int
+    etag: str
+    owner: str
+    checksums: dict[ChecksumAlgorithm, Checksum] = {}
+
+
+class VersionsFound(msgspec.Struct, frozen=True, tag="versions_found"):
+    """`next_after` is (key, revision) of the last entry or row looked at, (prefix, None) behind a common prefix, None
+    at the end."""
+
+    bucket: Bucket
+    versions: tuple[ListedVersion, ...]
+    prefixes: tuple[str, ...]
+    next_after: tuple[str, int | None] | None
+
+
+class StaleUploadsFound(msgspec.Struct, frozen=True, tag="stale_uploads_found"):
+    """(bucket name, key, upload id) of each; `cursor` is where to go on, None at the end."""
+
+    uploads: tuple[tuple[str, str, bytes], ...]
+    cursor: bytes | None
+
+
+class AccessKeyFound(msgspec.Struct, frozen=True, tag="access_key_found"):
+    """Answer to the query of that name."""
+
+    key: AccessKey
+    user: User
+
+
+class UserFound(msgspec.Struct, frozen=True, tag="user_found"):
+    """Answer to the query of that name."""
+
+    user: User
+
+
+class UsersFound(msgspec.Struct, frozen=True, tag="users_found"):
+    """Users in order of their names, each with its access keys."""
+
+    users: tuple[tuple[User, tuple[str, ...]], ...]
+    more: bool
+
+
+class HoldersFound(msgspec.Struct, frozen=True, tag="holders_found"):
+    """Answer to the query of that name."""
+
+    chunks: dict[bytes, Chunk]
+
+
+class ListedObject(msgspec.Struct, frozen=True, array_like=True):
+    """A version as a listing shows it: no body."""
+
+    key: str
+    revision: int
+    created_ms: int
+    size: int
+    etag: str
+    content_type: str
+    owner: str
+    sha256: bytes | None
+    checksums: dict[ChecksumAlgorithm, Checksum] = {}
+
+
+class ObjectsFound(msgspec.Struct, frozen=True, tag="objects_found"):
+    """`next_after` is where to go on, None at the end. `limit` entries (objects and prefixes together) at most."""
+
+    objects: tuple[ListedObject, ...]
+    prefixes: tuple[str, ...]
+    next_after: str | None
+    bucket: Bucket | None = None
+
+
+class SpaceFound(msgspec.Struct, frozen=True, tag="space_found"):
+    """Answer to the query of that name."""
+
+    space: SpaceInfo
+
+
+class UsageFound(msgspec.Struct, frozen=True, tag="usage_found"):
+    """Answer to the query of that name."""
+
+    usage: Usage
+
+
+type Answer = (
+    BucketFound
+    | BucketSettingFound
+    | BucketsFound
+    | ObjectFound
+    | PartsFound
+    | HoldersFound
+    | ObjectsFound
+    | VersionsFound
+    | UploadFound
+    | PartsListed
+    | UploadsFound
+    | StaleUploadsFound
+    | AccessKeyFound
+    | UserFound
+    | UsersFound
+    | SpaceFound
+    | UsageFound
+    | Failed
+)

@@ -11,10 +11,21 @@ Kinds and their keys (big-endian integers, so byte order is the order of numbers
 | BUCKET | space, bucket id | `Bucket` |
 | DISK | disk id | `Disk` |
 | RESULTS | expiry minute, turn | results of one entry by idempotency key |
+| USER | name | `User` |
+| USER_ID | canonical id | name of the user |
+| USER_EMAIL | email | name of the user |
+| ACCESS_KEY | access key | `AccessKey` |
+| USER_KEY | user's name, `0x00`, access key | empty: the keys of a user |
+| SETTING | space, bucket id, name | a bucket's setting, as the API encodes it |
 | BUCKET_USAGE | space, bucket id | `Usage` |
 | OWNER_USAGE | space, owner | `Usage` |
 | VERSION | space, bucket id, key, `0x00`, ~revision | `Version`; the newest of a key comes first |
-| TRASH | space, revision | `Trash`: a version that is gone, whose references still count |
+| NULL | space, bucket id, key, `0x00` | revision of the key's null version, if it is not the newest of its versions |
+| UPLOAD | space, bucket id, key, `0x00`, upload id | `Upload` |
+| PART | space, upload id, number | `PartHead` of an upload or of what was completed from it |
+| PART_CHUNKS | space, upload id, number | that part's `ChunkRef`s, which completing need not read |
+| ASSEMBLY | space, upload id | `Assembly`: how many versions have these parts, and what the first one was |
+| TRASH | space, revision | `Trash`: what is gone and whose references still count |
 | CHUNK | space, scheme, chunk id | `Chunk` |
 | ZERO | space, zero_since, scheme, chunk id | empty: the chunks without references, oldest first |
 
@@ -58,10 +69,21 @@ class Kind(enum.IntEnum):
     BUCKET = 0x04
     DISK = 0x05
     RESULTS = 0x06
+    USER = 0x07
+    USER_ID = 0x08
+    USER_EMAIL = 0x09
+    ACCESS_KEY = 0x0A
+    USER_KEY = 0x0B
+    SETTING = 0x0C
     BUCKET_USAGE = 0x10
     OWNER_USAGE = 0x11
     VERSION = 0x20
     TRASH = 0x21
+    NULL = 0x22
+    UPLOAD = 0x23
+    PART = 0x24
+    PART_CHUNKS = 0x25
+    ASSEMBLY = 0x26
     CHUNK = 0x30
     ZERO = 0x31
 

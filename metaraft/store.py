@@ -23,7 +23,7 @@ import msgspec
 
 from cluster.errors import Corrupt, Refused
 from cluster.limits import Limits
-from metaraft import machine, queries
+from metaraft import answering, machine
 from metaraft.lmdb_rows import LmdbReader, LmdbRows, errors, translated
 from metaraft.machine import Machine
 from metaraft.rows import SCHEMA, SET_HASH_MODULUS, Kind, Reader, row_hash, unseal
@@ -243,7 +243,7 @@ class Store:
         """
         try:
             with self._env.begin() as txn:
-                return queries.answer(LmdbReader(txn), ask, self._scan_rows_max)
+                return answering.answer(LmdbReader(txn), ask, self._scan_rows_max)
         except lmdb.Error as error:
             raise translated(error, self._directory) from error
 

@@ -18,6 +18,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "metaraft.client",
         "metaraft.model",
         "metaraft.commands",
+        "metaraft.queries",
         "chunkd.client",
         "chunkd.blocks",
     ),

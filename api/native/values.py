@@ -8,8 +8,10 @@ from typing import Literal
 import msgspec
 
 from api.operations.objects import Written
-from metaraft.commands import ListedObject
 from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, Coded, Copies, Scheme, Usage, Version
+from metaraft.queries import (
+    ListedObject,
+)
 
 encode = msgspec.json.Encoder().encode
 

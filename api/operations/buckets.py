@@ -6,8 +6,18 @@ from api.names import check_bucket
 from api.operations.calls import Call
 from api.operations.metadata import Metadata
 from cluster.errors import Refused
-from metaraft.commands import BucketDone, BucketFound, BucketsFound, CreateBucket, DeleteBucket, GetBucket, ListBuckets
+from metaraft.commands import (
+    BucketDone,
+    CreateBucket,
+    DeleteBucket,
+)
 from metaraft.model import Bucket, Scheme
+from metaraft.queries import (
+    BucketFound,
+    BucketsFound,
+    GetBucket,
+    ListBuckets,
+)
 
 CACHE_S = 10.0
 """A bucket's row may be this old where the commit checks it again (chosen)."""

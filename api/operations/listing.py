@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 from api.operations.calls import Call
 from api.operations.metadata import Metadata
-from metaraft.commands import ListedObject, ListObjects, ObjectsFound
+from metaraft.queries import (
+    ListedObject,
+    ListObjects,
+    ObjectsFound,
+)
 
 LISTING_S = 5.0
 """A page that is not full after this is given back short, with its marker (sparse listings read many rows)."""

@@ -2,7 +2,14 @@
 
 from typing import Protocol
 
-from metaraft.commands import Answer, Command, Query, Result
+from metaraft.commands import (
+    Command,
+    Result,
+)
+from metaraft.queries import (
+    Answer,
+    Query,
+)
 
 
 class Metadata(Protocol):

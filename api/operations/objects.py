@@ -23,12 +23,14 @@ from metaraft.commands import (
     Condition,
     CopyObject,
     DeleteObject,
-    GetObject,
     ObjectDone,
-    ObjectFound,
     PutObject,
 )
 from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, Inline, Version
+from metaraft.queries import (
+    GetObject,
+    ObjectFound,
+)
 
 
 @dataclass(frozen=True, slots=True)

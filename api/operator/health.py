@@ -14,7 +14,9 @@ from api.nodes import Nodes
 from api.operator.status import Process
 from cluster.errors import TrilithError
 from metaraft.client import MetaClient
-from metaraft.commands import GetSpace
+from metaraft.queries import (
+    GetSpace,
+)
 
 KEPT_S = 1.0
 PROBE_S = 3.0

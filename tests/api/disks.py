@@ -26,19 +26,21 @@ from cluster.identity import NodeIdentity
 from cluster.limits import Limits, Timings
 from metaraft.commands import (
     AddHolders,
-    Answer,
     Command,
     Done,
+    RegisterDisk,
+    Result,
+)
+from metaraft.model import Bucket, Chunk, Copies, Disk, SpaceInfo, Version
+from metaraft.queries import (
+    Answer,
     GetHolders,
     GetSpace,
     HoldersFound,
     ObjectFound,
     Query,
-    RegisterDisk,
-    Result,
     SpaceFound,
 )
-from metaraft.model import Bucket, Chunk, Copies, Disk, SpaceInfo, Version
 from tests.chunkd.worlds import make_config, node_store
 
 BUCKET = Bucket(name="b", bucket_id=1, space=1, created_ms=0, owner="root", scheme=Copies(3))

@@ -10,8 +10,19 @@ import trio.testing
 from api import late_holders
 from api.late_holders import LateHolders
 from cluster.errors import Unavailable
-from metaraft.commands import Ack, AddHolders, Answer, Command, Done, Query, Result, StoredChunk
+from metaraft.commands import (
+    Ack,
+    AddHolders,
+    Command,
+    Done,
+    Result,
+    StoredChunk,
+)
 from metaraft.model import Copies
+from metaraft.queries import (
+    Answer,
+    Query,
+)
 from tests.chunkd.worlds import make_config
 
 

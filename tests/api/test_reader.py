@@ -13,8 +13,10 @@ from api.budget import PIECE_BYTES, SMALL_BYTES
 from api.layout import segments
 from cluster.errors import Corrupt, Unavailable
 from cluster.limits import BLOCK_BYTES, CHUNK_BYTES, MIB
-from metaraft.commands import ObjectFound
 from metaraft.model import Chunk, ChunkRef, Copies, Inline, Part, Parts
+from metaraft.queries import (
+    ObjectFound,
+)
 from tests.api.disks import World, random_bytes, world
 
 SIZE = 2 * CHUNK_BYTES + 3 * MIB

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from metaraft import queries
+from metaraft import answering
 from metaraft.commands import (
     Ack,
-    Answer,
-    Ask,
     Batch,
     Command,
     Condition,
@@ -17,7 +15,6 @@ from metaraft.commands import (
     Envelope,
     Failed,
     PutObject,
-    Query,
     RegisterDisk,
     Result,
     StoredChunk,
@@ -25,6 +22,11 @@ from metaraft.commands import (
 from metaraft.machine import Machine, found
 from metaraft.memory_rows import MemoryRows
 from metaraft.model import DEFAULT_SPACE, ChunkRef, Copies, Disk, Inline, Part, Parts
+from metaraft.queries import (
+    Answer,
+    Ask,
+    Query,
+)
 from metaraft.rows import Reader
 
 START_MS = 1_700_000_000_000
@@ -74,7 +76,7 @@ def results(encoded: Sequence[bytes]) -> list[Result]:
 
 def ask(rows: Reader, query: Query, *, space: int = DEFAULT_SPACE, rows_max: int = 10_000) -> Answer:
     """The answer to a query."""
-    answer: Answer = msgspec.msgpack.decode(queries.answer(rows, encode(Ask(space, query)), rows_max), type=Answer)
+    answer: Answer = msgspec.msgpack.decode(answering.answer(rows, encode(Ask(space, query)), rows_max), type=Answer)
     return answer
 
 

@@ -3,7 +3,12 @@
 import msgspec
 
 from cluster.errors import TrilithError
-from metaraft.commands import Batch, Envelope, Result, Touch
+from metaraft.commands import (
+    Batch,
+    Envelope,
+    Result,
+    Touch,
+)
 from metaraft.wire import decode_commit_answer, encode
 
 _decode_result: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)

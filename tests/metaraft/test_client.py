@@ -17,8 +17,18 @@ from cluster.identity import NodeIdentity
 from cluster.limits import Limits, Timings
 from cluster.rpc import Reply, Request, Service, serve
 from metaraft.client import MetaClient
-from metaraft.commands import Ask, BucketsFound, Done, Envelope, Failed, ListBuckets, Touch
+from metaraft.commands import (
+    Done,
+    Envelope,
+    Failed,
+    Touch,
+)
 from metaraft.commits import not_leader
+from metaraft.queries import (
+    Ask,
+    BucketsFound,
+    ListBuckets,
+)
 from metaraft.wire import SERVICE, CommitAnswer, MemberStatus, Method, ReadAnswer, encode
 from tests.metaraft.members import identity, soon
 

@@ -16,7 +16,11 @@ import trio.testing
 from cluster.errors import Corrupt
 from cluster.limits import Limits, Timings
 from metaraft.applier import INLINE_BYTES_MAX, Applier, DiskFailed
-from metaraft.commands import Batch, Done, Touch
+from metaraft.commands import (
+    Batch,
+    Done,
+    Touch,
+)
 from metaraft.core import Core, Message
 from metaraft.core_messages import Append, AppendAnswer, PreVote, PreVoteAnswer, RequestVote, VoteAnswer
 from metaraft.driver import Driver

@@ -5,7 +5,12 @@ import pytest
 
 from cluster.errors import Unavailable
 from cluster.limits import Limits
-from metaraft.commands import CreateBucket, Done, Envelope, RaiseLevel
+from metaraft.commands import (
+    CreateBucket,
+    Done,
+    Envelope,
+    RaiseLevel,
+)
 from metaraft.commits import Commits, Executed
 from metaraft.model import Copies
 from metaraft.wire import NOT_AFTER_AHEAD_MS_MAX, decode_commit_answer, encode

@@ -15,19 +15,21 @@ from metaraft.commands import (
     Done,
     DropHolder,
     Failed,
-    GetHolders,
-    GetObject,
-    GetSpace,
-    HoldersFound,
     ObjectDone,
-    ObjectFound,
     RegisterDisk,
-    SpaceFound,
     StoredChunk,
 )
 from metaraft.machine_buckets import DISKS_MAX
 from metaraft.machine_chunks import ROWS_MAX
 from metaraft.model import Chunk, Coded, Copies, Disk, Scheme
+from metaraft.queries import (
+    GetHolders,
+    GetObject,
+    GetSpace,
+    HoldersFound,
+    ObjectFound,
+    SpaceFound,
+)
 from metaraft.rows import Kind, disk_key
 from tests.metaraft.metadata import COPIES, Metadata, acks, chunk_id, disk_id, encode, put_chunks, with_bucket
 

@@ -31,16 +31,18 @@ from metaraft.commands import (
     Done,
     DropHolder,
     Failed,
-    GetUsage,
-    ListObjects,
     ObjectDone,
-    ObjectsFound,
     RegisterDisk,
     Result,
     StoredChunk,
-    UsageFound,
 )
 from metaraft.model import Chunk, Copies, Disk, Usage
+from metaraft.queries import (
+    GetUsage,
+    ListObjects,
+    ObjectsFound,
+    UsageFound,
+)
 from metaraft.rows import Kind
 from tests.metaraft.metadata import COPIES, Metadata, chunk_id, disk_id, envelope, etag, put, put_chunks
 

@@ -5,7 +5,6 @@ import pytest
 
 from metaraft.commands import (
     BucketDone,
-    BucketFound,
     Command,
     Condition,
     CopyObject,
@@ -14,16 +13,19 @@ from metaraft.commands import (
     DeleteObject,
     Done,
     Failed,
-    GetBucket,
-    GetObject,
-    GetUsage,
     ObjectDone,
-    ObjectFound,
-    UsageFound,
 )
 from metaraft.conditions import Present, unmet
 from metaraft.machine_buckets import BUCKETS_MAX
 from metaraft.model import Bucket, Coded, Copies, DeleteMarker, Inline, Parts, Usage, Version
+from metaraft.queries import (
+    BucketFound,
+    GetBucket,
+    GetObject,
+    GetUsage,
+    ObjectFound,
+    UsageFound,
+)
 from metaraft.rows import Kind, owner_key
 from tests.metaraft.metadata import (
     COPIES,

@@ -8,13 +8,15 @@ from metaraft.commands import (
     CreateBucket,
     Done,
     Failed,
-    ListBuckets,
     ObjectDone,
     RaiseLevel,
     Touch,
 )
 from metaraft.machine import RESULT_KEPT_MS, SWEEP_ROWS, Machine, UnknownMeaning
 from metaraft.model import Copies
+from metaraft.queries import (
+    ListBuckets,
+)
 from metaraft.rows import Kind
 from tests.metaraft.metadata import (
     START_MS,

@@ -15,18 +15,20 @@ from metaraft.applier import DiskFailed
 from metaraft.client import MetaClient
 from metaraft.commands import (
     BucketDone,
-    BucketFound,
     CreateBucket,
     DeleteBucket,
     Done,
-    GetBucket,
-    ListBuckets,
     RaiseLevel,
     Touch,
 )
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
 from metaraft.model import Copies
+from metaraft.queries import (
+    BucketFound,
+    GetBucket,
+    ListBuckets,
+)
 from metaraft.server import Member, journal_directory, prepare
 from metaraft.wire import SERVICE, Method
 from tests.metaraft.members import (

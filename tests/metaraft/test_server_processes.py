@@ -16,8 +16,16 @@ from cluster.config import FILE_NAME, Config
 from cluster.errors import OutcomeUnknown, Unavailable
 from cluster.exits import RoleExit
 from metaraft.client import MetaClient
-from metaraft.commands import BucketsFound, CreateBucket, Done, ListBuckets, Touch
+from metaraft.commands import (
+    CreateBucket,
+    Done,
+    Touch,
+)
 from metaraft.model import Copies
+from metaraft.queries import (
+    BucketsFound,
+    ListBuckets,
+)
 from tests.metaraft.members import (
     Processes,
     client_of,

@@ -11,9 +11,14 @@ import pytest
 from cluster.errors import Corrupt, Refused
 from cluster.limits import MIB, Limits
 from metaraft.commands import (
+    CreateBucket,
+)
+from metaraft.machine import UnknownMeaning
+from metaraft.memory_rows import MemoryRows
+from metaraft.model import Inline, Usage
+from metaraft.queries import (
     Answer,
     Ask,
-    CreateBucket,
     GetObject,
     GetSpace,
     GetUsage,
@@ -23,9 +28,6 @@ from metaraft.commands import (
     Query,
     UsageFound,
 )
-from metaraft.machine import UnknownMeaning
-from metaraft.memory_rows import MemoryRows
-from metaraft.model import Inline, Usage
 from metaraft.rows import Kind, successor
 from metaraft.store import DATA_FILE, LMDB_MAJOR, Store
 from tests.metaraft.metadata import COPIES, START_MS, LogEntry, ask, batch, encode, envelope, key_of, put

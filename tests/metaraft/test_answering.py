@@ -7,13 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.errors import Refused
-from metaraft import queries
+from metaraft import answering
 from metaraft.commands import (
-    BucketFound,
-    BucketsFound,
     CreateBucket,
     DeleteObject,
     Failed,
+    PutObject,
+)
+from metaraft.memory_rows import MemoryRows
+from metaraft.model import Checksum, Coded, Copies, SpaceInfo, Usage
+from metaraft.queries import (
+    BucketFound,
+    BucketsFound,
     GetBucket,
     GetHolders,
     GetObject,
@@ -23,13 +28,10 @@ from metaraft.commands import (
     ListBuckets,
     ListObjects,
     ObjectsFound,
-    PutObject,
     Query,
     SpaceFound,
     UsageFound,
 )
-from metaraft.memory_rows import MemoryRows
-from metaraft.model import Checksum, Coded, Copies, SpaceInfo, Usage
 from tests.metaraft.metadata import (
     COPIES,
     START_MS,
@@ -276,5 +278,5 @@ def test_another_space_is_not_there(space: int) -> None:
 @pytest.mark.parametrize("query", [b"", b"\xc1", encode([1, {"type": "drop_everything"}]), encode([1])])
 def test_what_is_no_query_is_refused(query: bytes) -> None:
     with pytest.raises(Refused) as raised:
-        queries.answer(Metadata().rows, query, 10)
+        answering.answer(Metadata().rows, query, 10)
     assert raised.value.code == "BadQuery"
