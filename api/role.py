@@ -27,6 +27,7 @@ from cluster.exits import RoleExit
 from cluster.identity import Credentials, NodeIdentity
 from cluster.log import get_logger
 from cluster.ports import check_exposure
+from cluster.process import tell_ready
 from metaraft.model import DEFAULT_BUCKET
 
 _log = get_logger("api")
@@ -126,6 +127,7 @@ async def run_api(
                 operator=f"{scheme}://{address_of(ports.operator)}",
                 pid=os.getpid(),
             )
+            tell_ready()
             task_status.started(apps)
         beneath.cancel_scope.cancel()
 

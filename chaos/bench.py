@@ -67,7 +67,7 @@ async def timed(
     async with trio.open_nursery() as nursery:
         for operation in operations:
             nursery.start_soon(client_loop, operation)
-        await trio.sleep(min(1.0, seconds / 4))
+        await trio.sleep(seconds / 4)
         counting = True
         began = trio.current_time()
         await trio.sleep(seconds)

@@ -24,6 +24,7 @@ from cluster.exits import RoleExit
 from cluster.identity import load_identity
 from cluster.limits import MIB
 from cluster.log import configure, get_logger
+from cluster.process import tell_ready
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
@@ -73,6 +74,7 @@ async def run(node: ChunkdConfig, config: Config) -> None:
                     bytes_total=total,
                     bytes_free=free,
                 )
+                tell_ready()
                 async for number in signals:
                     _log.info("ending", signal=signal.Signals(number).name)
                     break

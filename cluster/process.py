@@ -1,4 +1,5 @@
-"""Child processes that cannot outlive their supervisor, and pid files that cannot name a stranger.
+"""Child processes that cannot outlive their supervisor and say when they are ready, and pid files that cannot name a
+stranger.
 
 A child gets SIGTERM when the process that started it dies (prctl(2), PR_SET_PDEATHSIG), so a supervisor killed
 with -9 leaves nothing running. A pid file holds `pid start-time`; the start time (proc(5), stat field 22) tells the
@@ -14,6 +15,9 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
+READY_VARIABLE = "TRILITH_READY_FD"
+"""Names the descriptor on which a role says, with one byte, that it serves."""
+
 
 def end_with_parent() -> Callable[[], None]:
     """A `preexec_fn` that ties the child to this thread. What it calls is looked up before the fork."""
@@ -26,6 +30,15 @@ def end_with_parent() -> Callable[[], None]:
             os._exit(1)
 
     return tie
+
+
+def tell_ready() -> None:
+    """Say to the supervisor, if there is one, that this process serves. The first call counts."""
+    descriptor = os.environ.pop(READY_VARIABLE, "")
+    if descriptor.isdecimal():
+        with contextlib.suppress(OSError):  # it asked and is gone, or a test set the variable to something else
+            os.write(int(descriptor), b"1")
+            os.close(int(descriptor))
 
 
 def start_time(pid: int) -> int | None:

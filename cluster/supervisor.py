@@ -1,10 +1,11 @@
 """The local supervisor: starts the processes of one machine, restarts what dies, ends all in order.
 
-Rules: a role that ends with a code of `NOT_RESTARTED` stays down and is named; any other end is followed by a
-restart with back-off (doubling, and back to the least after some seconds of life). All start at once, and end in order:
-HTTP, then consensus, then data. It knows no role's inside: it starts modules by name (`python -P -m ROLE`). Its own
-lock file says that it lives; its children die with it, and the next supervisor waits for those that are still
-at it. No full disk and no closed terminal ends it: what it cannot write down it does without.
+Rules: a role that ends with a code of `NOT_RESTARTED` stays down and is named; any other end is followed by a restart
+with back-off (doubling, and back to the least once it has said that it serves, or after some seconds of life). All
+start at once, and end in order: HTTP, then consensus, then data. It knows no role's inside: it starts modules by name
+(`python -P -m ROLE`). Its own lock file says that it lives; its children die with it, and the next supervisor waits
+for those that are still at it. No full disk and no closed terminal ends it: what it cannot write down it does
+without.
 """
 
 import contextlib
@@ -27,11 +28,11 @@ from cluster.endpoints import ENDPOINTS_FILE, Endpoints
 from cluster.errors import Refused
 from cluster.exits import NOT_RESTARTED, RoleExit
 from cluster.ports import reachable
-from cluster.process import end_with_parent, opened_process, read_pid, write_pid
+from cluster.process import READY_VARIABLE, end_with_parent, opened_process, read_pid, write_pid
 
 LOCK_FILE = "supervisor.lock"
 PID_FILE = "supervisor.pid"
-_STEADY_S = 5.0  # a life this long is no crash at the start: the back-off begins anew
+_STEADY_S = 5.0  # a life this long is no crash at the start: the back-off begins anew, as after readiness
 _LOG_BYTES_MAX = 64 * 1024 * 1024  # a log that is larger is set aside; so two of these per process
 _LOG_CHECK_S = 30.0
 _REASON_BYTES = 16 * 1024  # of the end of a log, where the last line is looked for
@@ -67,6 +68,7 @@ class Child:
     restarts: int = 0
     given_up: int | None = None  # the exit code that ended it for good
     process: subprocess.Popen[bytes] | None = None
+    was_ready: bool = False  # in its last life
     stopping: trio.Event = field(default_factory=trio.Event)
 
     @property
@@ -175,7 +177,7 @@ class Supervisor:
                     f"see {self.log_file(child.name)}"
                 )
                 return
-            if trio.current_time() - started >= _STEADY_S:
+            if child.was_ready or trio.current_time() - started >= _STEADY_S:
                 backoff = timings.restart_backoff_min_s
             self._say(f"{child.name} {how_it_ended(end)}; restarting it in {backoff:.1f} s")
             with trio.move_on_after(backoff):
@@ -202,8 +204,9 @@ class Supervisor:
     async def _live(self, child: Child) -> End:
         """One life of a child, from start to end."""
         log_file, pid_file = self.log_file(child.name), self._pid_file(child.name)
+        child.was_ready = False
         try:
-            child.process = self._start(child.command, log_file)
+            child.process, ready = self._start(child.command, log_file)
         except OSError as error:  # no process, memory or file left: later, perhaps
             await trio.lowlevel.checkpoint()
             return error
@@ -213,10 +216,22 @@ class Supervisor:
         try:
             return await _ended(child.process)
         finally:
+            child.was_ready = _said_ready(ready)
             with self._tolerated(f"the pid file of {child.name}"):
                 pid_file.unlink(missing_ok=True)
 
-    def _start(self, command: list[str], log_file: Path) -> subprocess.Popen[bytes]:
+    def _start(self, command: list[str], log_file: Path) -> tuple[subprocess.Popen[bytes], int]:
+        """The process, and the end of a pipe on which it says that it serves. Raises OSError."""
+        ready, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return self._spawn(command, log_file, told), ready
+        except OSError:
+            os.close(ready)
+            raise
+        finally:
+            os.close(told)
+
+    def _spawn(self, command: list[str], log_file: Path, told: int) -> subprocess.Popen[bytes]:
         # In the main thread: the tie to the parent is to the thread that forks. In a process group of its own:
         # Ctrl-C on the terminal is the supervisor's to handle.
         with open(log_file, "ab") as log:
@@ -226,6 +241,8 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 cwd=self._config.base,
+                env={**os.environ, READY_VARIABLE: str(told)},
+                pass_fds=(told,),
                 process_group=0,
                 preexec_fn=self._tie,  # noqa: PLW1509 - one prctl, looked up before the fork
             )
@@ -314,6 +331,16 @@ def set_aside(log_file: Path, bytes_max: int) -> None:
     if log_file.exists() and log_file.stat().st_size > bytes_max:
         shutil.copyfile(log_file, log_file.with_suffix(".log.1"))
         os.truncate(log_file, 0)
+
+
+def _said_ready(descriptor: int) -> bool:
+    """Whether anything was written into the pipe, whose end this is; closes it."""
+    try:
+        return bool(os.read(descriptor, 1))
+    except BlockingIOError:  # a child of the child still holds the other end
+        return False
+    finally:
+        os.close(descriptor)
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:

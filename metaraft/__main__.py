@@ -18,6 +18,7 @@ from cluster.errors import Refused
 from cluster.exits import RoleExit
 from cluster.identity import load_identity
 from cluster.log import configure, get_logger
+from cluster.process import tell_ready
 from metaraft.applier import DiskFailed, failing_disk
 from metaraft.machine import UnknownMeaning
 from metaraft.server import Member, prepare
@@ -63,6 +64,7 @@ async def run(node: MemberConfig, config: Config) -> None:
             async with trio.open_nursery() as nursery:
                 listening = await nursery.start(member.run)
                 _log.info("ready", listen=str(listening), slot=node.slot, applied=member.store.applied)
+                tell_ready()
                 async for number in signals:
                     _log.info("ending", signal=signal.Signals(number).name)
                     break

@@ -179,6 +179,19 @@ async def test_what_dies_is_restarted_with_back_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.probe
+async def test_back_off_doubles_until_a_life_was_ready(tmp_path: Path) -> None:
+    said = Said()
+    lives = shell("echo life >> lives; test $(wc -l < lives) != 3 || echo 1 > /dev/fd/$TRILITH_READY_FD; kill -9 $$")
+    timings = Timings(restart_backoff_min_s=0.1, restart_backoff_max_s=10.0)
+    made = Supervisor(config(tmp_path, timings), say=said, ports=PORTS)
+    for child in made.children:
+        child.command = lives if child.name == "meta-1" else SLEEP
+    async with made.running():
+        texts = [await said.next() for _ in range(4)]
+    assert [text.partition("restarting it in ")[2] for text in texts] == ["0.1 s", "0.2 s", "0.1 s", "0.2 s"]
+
+
+@pytest.mark.probe
 @pytest.mark.parametrize("code", [74, 78])
 async def test_what_must_not_be_restarted_stays_down_and_is_named(tmp_path: Path, code: int) -> None:
     said = Said()
