@@ -1,0 +1,395 @@
+"""The operations of S3: one table, from which come routing, access control and the compatibility page.
+
+An operation is told by the request's target (service, bucket, object), its method, and the query parameters and headers
+that must be there (Amazon S3 API reference, 'Actions'). Of those that match, the one that asks for the most is meant.
+An operation that is not implemented is refused as such, in words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from api.access.decisions import Action
+
+type Target = Literal["service", "bucket", "object"]
+type Support = Literal["full", "none configured", "not implemented"]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One S3 operation.
+
+    `query` and `headers` must be there, `values` must be equal to what they say (`list-type=2`). `parameters` are the
+    query parameters that it understands besides, `errors` the codes that its page documents. `none` is what a GET of a
+    configuration that cannot be made yet answers: an error's code, or an empty document's root.
+    """
+
+    name: str
+    method: str
+    target: Target
+    action: Action
+    query: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    values: tuple[tuple[str, str], ...] = ()
+    parameters: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    support: Support = "full"
+    none: str = ""
+
+    @property
+    def weight(self) -> int:
+        """How much it asks for."""
+        return len(self.query) + len(self.headers) + len(self.values)
+
+
+_LISTING = ("prefix", "delimiter", "encoding-type", "max-keys")
+_RANGE_OVERRIDES = (
+    "response-cache-control",
+    "response-content-disposition",
+    "response-content-encoding",
+    "response-content-language",
+    "response-content-type",
+    "response-expires",
+)
+
+
+def _bucket(
+    name: str,
+    method: str,
+    action: Action,
+    *query: str,
+    parameters: tuple[str, ...] = (),
+    values: tuple[tuple[str, str], ...] = (),
+    errors: tuple[str, ...] = (),
+) -> Operation:
+    return Operation(
+        name, method, "bucket", action, query, values=values, parameters=parameters, errors=("NoSuchBucket", *errors)
+    )
+
+
+def _object(
+    name: str,
+    method: str,
+    action: Action,
+    *query: str,
+    headers: tuple[str, ...] = (),
+    parameters: tuple[str, ...] = (),
+    errors: tuple[str, ...] = (),
+) -> Operation:
+    return Operation(
+        name, method, "object", action, query, headers, parameters=parameters, errors=("NoSuchBucket", *errors)
+    )
+
+
+def _unconfigured(noun: str, query: str, none: str, *, delete: bool = True) -> list[Operation]:
+    """A bucket configuration that is still to come: GET says that there is none, PUT is refused."""
+    found = [
+        Operation(
+            f"GetBucket{noun}", "GET", "bucket", "GetBucketConfiguration", (query,), parameters=("id",), none=none
+        )
+    ]
+    found.append(Operation(f"PutBucket{noun}", "PUT", "bucket", "PutBucketConfiguration", (query,), parameters=("id",)))
+    if delete:
+        found.append(
+            Operation(f"DeleteBucket{noun}", "DELETE", "bucket", "PutBucketConfiguration", (query,), parameters=("id",))
+        )
+    support: dict[str, Support] = {"PUT": "not implemented"}
+    return [
+        Operation(
+            each.name,
+            each.method,
+            each.target,
+            each.action,
+            each.query,
+            parameters=each.parameters,
+            errors=("NoSuchBucket",),
+            support=support.get(each.method, "none configured"),
+            none=each.none,
+        )
+        for each in found
+    ]
+
+
+def _unsupported(name: str, method: str, target: Target, *query: str, headers: tuple[str, ...] = ()) -> Operation:
+    return Operation(name, method, target, "GetBucketConfiguration", query, headers, support="not implemented")
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "ListBuckets",
+        "GET",
+        "service",
+        "ListBuckets",
+        parameters=("prefix", "max-buckets", "continuation-token", "bucket-region"),
+    ),
+    # ---- buckets
+    Operation(
+        "CreateBucket",
+        "PUT",
+        "bucket",
+        "CreateBucket",
+        errors=("BucketAlreadyExists", "BucketAlreadyOwnedByYou", "InvalidBucketName", "InvalidLocationConstraint"),
+    ),
+    _bucket("HeadBucket", "HEAD", "GetBucket"),
+    _bucket("DeleteBucket", "DELETE", "DeleteBucket", errors=("BucketNotEmpty",)),
+    _bucket("GetBucketLocation", "GET", "GetBucketLocation", "location"),
+    _bucket("GetBucketVersioning", "GET", "GetBucketVersioning", "versioning"),
+    _bucket(
+        "PutBucketVersioning",
+        "PUT",
+        "PutBucketVersioning",
+        "versioning",
+        errors=("MalformedXML", "IllegalVersioningConfigurationException"),
+    ),
+    _bucket("GetBucketTagging", "GET", "GetBucketTagging", "tagging", errors=("NoSuchTagSet",)),
+    _bucket("PutBucketTagging", "PUT", "PutBucketTagging", "tagging", errors=("InvalidTag", "MalformedXML")),
+    _bucket("DeleteBucketTagging", "DELETE", "PutBucketTagging", "tagging"),
+    _bucket("GetBucketCors", "GET", "GetBucketCORS", "cors", errors=("NoSuchCORSConfiguration",)),
+    _bucket("PutBucketCors", "PUT", "PutBucketCORS", "cors", errors=("MalformedXML", "InvalidRequest")),
+    _bucket("DeleteBucketCors", "DELETE", "PutBucketCORS", "cors"),
+    _bucket("GetBucketRequestPayment", "GET", "GetBucketRequestPayment", "requestPayment"),
+    _bucket("PutBucketRequestPayment", "PUT", "PutBucketRequestPayment", "requestPayment", errors=("MalformedXML",)),
+    _bucket("GetBucketAcl", "GET", "GetBucketAcl", "acl"),
+    _bucket(
+        "PutBucketAcl",
+        "PUT",
+        "PutBucketAcl",
+        "acl",
+        errors=("AccessControlListNotSupported", "MalformedACLError", "InvalidArgument"),
+    ),
+    _bucket("GetBucketOwnershipControls", "GET", "GetBucketConfiguration", "ownershipControls"),
+    # ---- listings
+    _bucket("ListObjects", "GET", "ListObjects", parameters=(*_LISTING, "marker"), errors=("InvalidArgument",)),
+    _bucket(
+        "ListObjectsV2",
+        "GET",
+        "ListObjects",
+        values=(("list-type", "2"),),
+        parameters=(*_LISTING, "continuation-token", "start-after", "fetch-owner"),
+        errors=("InvalidArgument",),
+    ),
+    _bucket(
+        "ListObjectVersions",
+        "GET",
+        "ListBucketVersions",
+        "versions",
+        parameters=(*_LISTING, "key-marker", "version-id-marker"),
+        errors=("InvalidArgument",),
+    ),
+    _bucket(
+        "ListMultipartUploads",
+        "GET",
+        "ListBucketMultipartUploads",
+        "uploads",
+        parameters=("prefix", "delimiter", "encoding-type", "max-uploads", "key-marker", "upload-id-marker"),
+        errors=("InvalidArgument",),
+    ),
+    # ---- objects
+    _object(
+        "PutObject",
+        "PUT",
+        "PutObject",
+        errors=("BadDigest", "EntityTooLarge", "InvalidDigest", "KeyTooLongError", "PreconditionFailed", "NoSuchKey"),
+    ),
+    _object(
+        "CopyObject",
+        "PUT",
+        "PutObject",
+        headers=("x-amz-copy-source",),
+        errors=("NoSuchKey", "NoSuchVersion", "PreconditionFailed", "InvalidRequest", "InvalidArgument"),
+    ),
+    _object(
+        "GetObject",
+        "GET",
+        "GetObject",
+        parameters=("versionId", "partNumber", *_RANGE_OVERRIDES),
+        errors=("NoSuchKey", "NoSuchVersion", "InvalidRange", "PreconditionFailed", "MethodNotAllowed"),
+    ),
+    _object(
+        "HeadObject",
+        "HEAD",
+        "GetObject",
+        parameters=("versionId", "partNumber", *_RANGE_OVERRIDES),
+        errors=("NoSuchKey", "NoSuchVersion", "InvalidRange", "PreconditionFailed", "MethodNotAllowed"),
+    ),
+    _object("DeleteObject", "DELETE", "DeleteObject", parameters=("versionId",), errors=("PreconditionFailed",)),
+    _bucket("DeleteObjects", "POST", "DeleteObject", "delete", errors=("MalformedXML", "BadDigest")),
+    _object(
+        "GetObjectAttributes",
+        "GET",
+        "GetObjectAttributes",
+        "attributes",
+        parameters=("versionId",),
+        errors=("NoSuchKey", "NoSuchVersion", "InvalidArgument", "MethodNotAllowed"),
+    ),
+    _object(
+        "GetObjectTagging",
+        "GET",
+        "GetObjectTagging",
+        "tagging",
+        parameters=("versionId",),
+        errors=("NoSuchKey", "NoSuchVersion", "MethodNotAllowed"),
+    ),
+    _object(
+        "PutObjectTagging",
+        "PUT",
+        "PutObjectTagging",
+        "tagging",
+        parameters=("versionId",),
+        errors=("NoSuchKey", "NoSuchVersion", "InvalidTag", "MalformedXML", "MethodNotAllowed"),
+    ),
+    _object(
+        "DeleteObjectTagging",
+        "DELETE",
+        "DeleteObjectTagging",
+        "tagging",
+        parameters=("versionId",),
+        errors=("NoSuchKey", "NoSuchVersion", "MethodNotAllowed"),
+    ),
+    _object(
+        "GetObjectAcl",
+        "GET",
+        "GetObjectAcl",
+        "acl",
+        parameters=("versionId",),
+        errors=("NoSuchKey", "NoSuchVersion", "MethodNotAllowed"),
+    ),
+    _object(
+        "PutObjectAcl",
+        "PUT",
+        "PutObjectAcl",
+        "acl",
+        parameters=("versionId",),
+        errors=("NoSuchKey", "NoSuchVersion", "AccessControlListNotSupported", "MalformedACLError", "MethodNotAllowed"),
+    ),
+    Operation(
+        "PostObject",
+        "POST",
+        "bucket",
+        "PutObject",
+        errors=(
+            "AccessDenied",
+            "InvalidPolicyDocument",
+            "MalformedPOSTRequest",
+            "EntityTooLarge",
+            "EntityTooSmall",
+            "IncorrectNumberOfFilesInPostRequest",
+            "NoSuchBucket",
+        ),
+    ),
+    # ---- multipart uploads
+    _object("CreateMultipartUpload", "POST", "PutObject", "uploads", errors=("InvalidRequest", "KeyTooLongError")),
+    _object(
+        "UploadPart",
+        "PUT",
+        "PutObject",
+        "partNumber",
+        "uploadId",
+        errors=("NoSuchUpload", "InvalidArgument", "EntityTooLarge", "BadDigest"),
+    ),
+    _object(
+        "UploadPartCopy",
+        "PUT",
+        "PutObject",
+        "partNumber",
+        "uploadId",
+        headers=("x-amz-copy-source",),
+        errors=("NoSuchUpload", "NoSuchKey", "NoSuchVersion", "InvalidArgument", "PreconditionFailed", "InvalidRange"),
+    ),
+    _object(
+        "CompleteMultipartUpload",
+        "POST",
+        "PutObject",
+        "uploadId",
+        errors=(
+            "NoSuchUpload",
+            "InvalidPart",
+            "InvalidPartOrder",
+            "EntityTooSmall",
+            "MalformedXML",
+            "BadDigest",
+            "PreconditionFailed",
+            "InvalidRequest",
+        ),
+    ),
+    _object("AbortMultipartUpload", "DELETE", "AbortMultipartUpload", "uploadId", errors=("NoSuchUpload",)),
+    _object(
+        "ListParts",
+        "GET",
+        "ListMultipartUploadParts",
+        "uploadId",
+        parameters=("max-parts", "part-number-marker", "encoding-type"),
+        errors=("NoSuchUpload", "InvalidArgument"),
+    ),
+    # ---- configurations that are still to come
+    *_unconfigured("Policy", "policy", "NoSuchBucketPolicy"),
+    Operation(
+        "GetBucketPolicyStatus",
+        "GET",
+        "bucket",
+        "GetBucketConfiguration",
+        ("policyStatus",),
+        errors=("NoSuchBucket", "NoSuchBucketPolicy"),
+        support="none configured",
+        none="NoSuchBucketPolicy",
+    ),
+    *_unconfigured("LifecycleConfiguration", "lifecycle", "NoSuchLifecycleConfiguration"),
+    *_unconfigured("NotificationConfiguration", "notification", "NotificationConfiguration", delete=False),
+    *_unconfigured("Encryption", "encryption", "ServerSideEncryptionConfigurationNotFoundError"),
+    *_unconfigured("Logging", "logging", "BucketLoggingStatus", delete=False),
+    *_unconfigured("Website", "website", "NoSuchWebsiteConfiguration"),
+    *_unconfigured("Replication", "replication", "ReplicationConfigurationNotFoundError"),
+    *_unconfigured("AccelerateConfiguration", "accelerate", "AccelerateConfiguration", delete=False),
+    *_unconfigured("AnalyticsConfiguration", "analytics", "NoSuchConfiguration"),
+    *_unconfigured("IntelligentTieringConfiguration", "intelligent-tiering", "NoSuchConfiguration"),
+    *_unconfigured("InventoryConfiguration", "inventory", "NoSuchConfiguration"),
+    *_unconfigured("MetricsConfiguration", "metrics", "NoSuchConfiguration"),
+    *_unconfigured("PublicAccessBlock", "publicAccessBlock", "NoSuchPublicAccessBlockConfiguration"),
+    *_unconfigured("ObjectLockConfiguration", "object-lock", "ObjectLockConfigurationNotFoundError", delete=False),
+    _unsupported("PutBucketOwnershipControls", "PUT", "bucket", "ownershipControls"),
+    _unsupported("DeleteBucketOwnershipControls", "DELETE", "bucket", "ownershipControls"),
+    # ---- calls that are still to come
+    _unsupported("CreateSession", "GET", "bucket", "session"),
+    _unsupported("GetObjectLegalHold", "GET", "object", "legal-hold"),
+    _unsupported("PutObjectLegalHold", "PUT", "object", "legal-hold"),
+    _unsupported("GetObjectRetention", "GET", "object", "retention"),
+    _unsupported("PutObjectRetention", "PUT", "object", "retention"),
+    _unsupported("GetObjectTorrent", "GET", "object", "torrent"),
+    _unsupported("RenameObject", "PUT", "object", "renameObject"),
+    _unsupported("RestoreObject", "POST", "object", "restore"),
+    _unsupported("SelectObjectContent", "POST", "object", "select"),
+)
+
+BY_NAME: dict[str, Operation] = {operation.name: operation for operation in OPERATIONS}
+
+_CANDIDATES: dict[tuple[str, str], list[Operation]] = {}
+for _operation in sorted(OPERATIONS, key=lambda operation: -operation.weight):
+    _CANDIDATES.setdefault((_operation.target, _operation.method), []).append(_operation)
+
+SUBRESOURCES = frozenset(name for operation in OPERATIONS for name in operation.query)
+"""Query parameters that make a request another operation."""
+
+
+def route(target: Target, method: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Operation | None:
+    """The operation that a request means; None if there is none of that method on that target.
+
+    A request with a sub-resource that the operation found does not have means an operation that there is not.
+    """
+    for operation in _CANDIDATES.get((target, method), ()):
+        if (
+            all(name in query for name in operation.query)
+            and all(name in headers for name in operation.headers)
+            and all(query.get(name) == value for name, value in operation.values)
+        ):
+            other = any(
+                name in SUBRESOURCES and name not in operation.query
+                for name in query
+                if name not in operation.parameters
+            )
+            return None if other else operation
+    return None
+
+
+def methods(target: Target) -> list[str]:
+    """The methods that some operation on this target has."""
+    return sorted({method for kind, method in _CANDIDATES if kind == target})
