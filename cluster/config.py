@@ -24,6 +24,7 @@ FORMAT = 1
 
 FILE_NAME = "cluster.toml"
 
+_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 """Names become files, certificates and lines of the log."""
 
@@ -104,6 +105,15 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     credentials: str = "credentials.json"
 
 
+class S3Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The S3 dialect. Under each of `domains` a host names a bucket (`BUCKET.s3.localhost`); `region` is what clients
+    are told; `sigv2` also takes requests signed the old way, which S3 itself has given up for new buckets."""
+
+    domains: tuple[str, ...] = ("s3.localhost",)
+    region: str = "us-east-1"
+    sigv2: bool = False
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole file. `copies` is N of the default scheme."""
 
@@ -115,6 +125,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     chunkd: tuple[ChunkdConfig, ...] = ()
     api: tuple[ApiConfig, ...] = ()
     identity: Identity = Identity()
+    s3: S3Config = S3Config()
     limits: Limits = Limits()
     timings: Timings = Timings()
     base: str = ""
@@ -196,6 +207,13 @@ def invalid(config: Config) -> str | None:
         return f"copies is {config.copies}; it must be at least 1"
     if config.limits.inline_bytes > config.limits.inline_bytes_max:
         return f"limits.inline_bytes is {config.limits.inline_bytes}; at most {config.limits.inline_bytes_max}"
+    for domain in config.s3.domains:
+        if not _DOMAIN.fullmatch(domain):
+            return (
+                f"s3.domains has {domain!r}; a domain is lower-case letters, digits, dots and hyphens, without a port"
+            )
+    if not re.fullmatch(r"[a-z0-9-]{1,63}", config.s3.region):
+        return f"s3.region is {config.s3.region!r}; it must be 1 to 63 lower-case letters, digits and hyphens"
     for section in (config.limits, config.timings):
         for name in section.__struct_fields__:
             if getattr(section, name) < 0:
@@ -257,7 +275,7 @@ def dump(config: Config) -> str:
             for item in value:
                 tables += [f"[[{name}]]", *_toml_lines(item), ""]
         elif isinstance(value, msgspec.Struct):
-            body = _toml_lines(value, only_changed=name in ("limits", "timings"))
+            body = _toml_lines(value, only_changed=name in ("s3", "limits", "timings"))
             tables += [f"[{name}]", *body, ""] if body else []
         else:
             lines.append(f"{name} = {_toml_value(value)}")
@@ -273,7 +291,9 @@ def _toml_lines(value: msgspec.Struct, *, only_changed: bool = False) -> list[st
     ]
 
 
-def _toml_value(value: str | float | bool) -> str:
+def _toml_value(value: str | float | bool | tuple[str, ...]) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -12,6 +12,7 @@ from cluster.config import (
     ChunkdConfig,
     Config,
     MemberConfig,
+    S3Config,
     TcpAddress,
     UnixAddress,
     address,
@@ -57,7 +58,11 @@ def refusal(tmp_path: Path, text: str) -> str:
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
-    sent = config(limits=Limits(inline_bytes=1000, free_percent_min=2.5), timings=Timings(connect_s=0.25))
+    sent = config(
+        s3=S3Config(domains=("s3.example", "s3.localhost"), region="eu-here-1", sigv2=True),
+        limits=Limits(inline_bytes=1000, free_percent_min=2.5),
+        timings=Timings(connect_s=0.25),
+    )
     received = load(written(tmp_path, dump(sent)))
     assert received.base == str(tmp_path)
     assert dump(received) == dump(sent)
@@ -175,3 +180,17 @@ def test_a_socket_path_that_the_kernel_cannot_take_is_refused_with_its_length() 
         address("unix:/" + "x" * UNIX_PATH_BYTES_MAX)
     with pytest.raises(Refused, match="109 bytes"):
         address("unix:" + "ä" * 52, "/" + "y" * 3)
+
+
+@pytest.mark.parametrize(
+    ("section", "word"),
+    [
+        (S3Config(domains=("S3.example",)), "s3.domains has 'S3.example'"),
+        (S3Config(domains=("s3.example:9000",)), "without a port"),
+        (S3Config(region=""), "s3.region is ''"),
+    ],
+)
+def test_what_no_s3_client_could_use_is_refused(section: S3Config, word: str) -> None:
+    reason = invalid(config(s3=section))
+    assert reason is not None
+    assert word in reason
