@@ -25,6 +25,7 @@ FORMAT = 1
 FILE_NAME = "cluster.toml"
 
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_REGION = re.compile(r"[a-z0-9-]{1,63}")
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 """Names become files, certificates and lines of the log."""
 
@@ -196,7 +197,7 @@ def load(file: Path) -> Config:
 
 def invalid(config: Config) -> str | None:
     """Why these values cannot make a cluster, or None."""
-    reason = _invalid_names([node.name for node in config.nodes])
+    reason = _invalid_names([node.name for node in config.nodes]) or _invalid_s3(config.s3)
     if reason is not None:
         return reason
     if len(config.member) not in (1, 3, 5):
@@ -207,13 +208,6 @@ def invalid(config: Config) -> str | None:
         return f"copies is {config.copies}; it must be at least 1"
     if config.limits.inline_bytes > config.limits.inline_bytes_max:
         return f"limits.inline_bytes is {config.limits.inline_bytes}; at most {config.limits.inline_bytes_max}"
-    for domain in config.s3.domains:
-        if not _DOMAIN.fullmatch(domain):
-            return (
-                f"s3.domains has {domain!r}; a domain is lower-case letters, digits, dots and hyphens, without a port"
-            )
-    if not re.fullmatch(r"[a-z0-9-]{1,63}", config.s3.region):
-        return f"s3.region is {config.s3.region!r}; it must be 1 to 63 lower-case letters, digits and hyphens"
     for section in (config.limits, config.timings):
         for name in section.__struct_fields__:
             if getattr(section, name) < 0:
@@ -234,6 +228,15 @@ def _invalid_names(names: list[str]) -> str | None:
             return f"node name {name!r} is not possible: 1 to 63 letters, digits and hyphens, and not 'supervisor'"
     doubled = {name for name in names if names.count(name) > 1}
     return f"node names are given twice: {', '.join(sorted(doubled))}" if doubled else None
+
+
+def _invalid_s3(section: S3Config) -> str | None:
+    for domain in section.domains:
+        if not _DOMAIN.fullmatch(domain):
+            return f"s3.domains has {domain!r}; a domain has lower-case letters, digits, dots, hyphens, and no port"
+    if not _REGION.fullmatch(section.region):
+        return f"s3.region is {section.region!r}; it must be 1 to 63 lower-case letters, digits and hyphens"
+    return None
 
 
 def _unknown_key(raw: dict[str, Any], struct: type[msgspec.Struct], where: str) -> str | None:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from api.access.decisions import Action, Principal
+from api.access.decisions import ANONYMOUS, Action, Context, Principal
+from api.access.gate import Gate
 from api.messages import Request, Response, parse_query
 from api.names import decode_key
 from api.operations.calls import Call
@@ -24,10 +25,12 @@ type Handler = Callable[[Exchange], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """Who sent a request, and its body as the signature frames it."""
+    """Who sent a request, its body as the signature frames it, and the request with all its headers: a presigned URL
+    may carry some of them as parameters."""
 
     principal: Principal
     payload: Payload
+    request: Request
 
 
 class Authentication(Protocol):
@@ -35,13 +38,6 @@ class Authentication(Protocol):
 
     async def authenticate(self, request: Request, bucket: str | None) -> Authenticated:
         """Raises Refused (S3's codes), Unavailable when the keys cannot be read."""
-
-
-class Gate(Protocol):
-    """Decides, by the bucket's owner where that matters."""
-
-    async def require(self, principal: Principal, action: Action, bucket: str, key: str, call: Call) -> None:
-        """Raises Refused (AccessDenied, NoSuchBucket)."""
 
 
 class Cors(Protocol):
@@ -98,17 +94,18 @@ class S3Dialect:
     async def _answer(self, request: Request) -> Response:
         address = self._address(request)
         bucket = None if address.bucket is None else _bucket_name(address.bucket)
-        call = Call(Principal("", "anonymous"), request.deadline, request.request_id)
+        call = Call(ANONYMOUS, request.deadline, request.request_id)
         if request.method == "OPTIONS":
             return await self._on.cors.preflight(request, bucket or "", call)
         if request.method == "POST" and bucket is not None and address.key is None and _is_form(request):
             return await self._on.posts.answer(request, bucket)
         sender = await self._on.authentication.authenticate(request, bucket if address.virtual else None)
+        request = sender.request
         query = parse_query(request.query)
         operation = _operation(_target(address), request, query)
         key = "" if address.key is None else decode_key(address.key)
         call = Call(sender.principal, request.deadline, request.request_id, _invocation_id(request))
-        await self._on.gate.require(sender.principal, _action(operation, query), bucket or "", key, call)
+        await self._on.gate.require(_action(operation, query), bucket or "", key, call, Context(request.client))
         refuse_unsupported(operation, request)
         handler = self._on.handlers[operation.name]
         return await handler(Exchange(request, operation, bucket or "", key, query, call, sender.payload))
@@ -120,7 +117,7 @@ class S3Dialect:
         bucket = self._address(request).bucket
         if bucket is None:
             return response
-        call = Call(Principal("", "anonymous"), request.deadline, request.request_id)
+        call = Call(ANONYMOUS, request.deadline, request.request_id)
         try:
             added = await self._on.cors.headers(request, _bucket_name(bucket), call)
         except TrilithError:  # the answer itself stands; a browser without the headers does not show it

@@ -186,7 +186,7 @@ def test_a_socket_path_that_the_kernel_cannot_take_is_refused_with_its_length() 
     ("section", "word"),
     [
         (S3Config(domains=("S3.example",)), "s3.domains has 'S3.example'"),
-        (S3Config(domains=("s3.example:9000",)), "without a port"),
+        (S3Config(domains=("s3.example:9000",)), "and no port"),
         (S3Config(region=""), "s3.region is ''"),
     ],
 )
