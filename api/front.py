@@ -40,5 +40,5 @@ class Front:
 
 
 def is_native(path: bytes) -> bool:
-    """Whether a path is the native dialect's: its first segment is `objects` or `buckets`, which no bucket is called."""
+    """Whether a path is the native dialect's: it begins with `objects` or `buckets`, which no bucket is called."""
     return path.split(b"/", 2)[1:2] in ([b"objects"], [b"buckets"])

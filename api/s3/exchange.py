@@ -29,8 +29,8 @@ class Payload(Protocol):
         """Names of trailers to come, in lower case."""
 
     def body(self, *, digested: bool = False) -> RequestBody:
-        """The bytes, once. Raises Refused for framing or signatures that are wrong, and at its end for a SHA-256 that is
-        not what was signed; with `digested` the caller hashes anyway, and compares with `sha256` itself."""
+        """The bytes, once. Raises Refused for framing or signatures that are wrong, and at its end for a SHA-256 that
+        is not what was signed; with `digested` the caller hashes anyway, and compares with `sha256` itself."""
 
     def trailers(self) -> Mapping[str, str]:
         """The trailers, when all of the body was read."""
