@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from hypercorn.typing import HTTPScope
+
 from api.messages import Request, Response
 from api.s3.address import bucket_of_host
 from cluster.errors import TrilithError
@@ -29,9 +31,10 @@ class Front:
         """The answer to a request."""
         return await self._dialect(request.path, request.headers.get("host", "")).answer(request)
 
-    def error(self, error: TrilithError, request_id: str, method: str, path: bytes, host: str) -> Response:
+    def error(self, error: TrilithError, request_id: str, scope: HTTPScope) -> Response:
         """The answer to a request that failed outside of its dialect, in that dialect's words."""
-        return self._dialect(path, host).error(error, request_id, method, path)
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        return self._dialect(scope["raw_path"], host).error(error, request_id, scope["method"], scope["raw_path"])
 
     def _dialect(self, path: bytes, host: str) -> Dialect:
         if not is_native(path) or bucket_of_host(host, self._domains) is not None:

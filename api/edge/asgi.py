@@ -22,7 +22,7 @@ RATE_WINDOW_S = 60.0
 """The minimum rate of a body is measured over this."""
 
 type Answer = Callable[[Request], Awaitable[Response]]
-type ErrorAnswer = Callable[[TrilithError, str], Response]
+type ErrorAnswer = Callable[[TrilithError, str, HTTPScope], Response]
 
 _log = get_logger("http")
 
@@ -146,7 +146,7 @@ class ObjectPort:
             _log.error("download broken off", request_id=exchange.request_id, code=error.code, reason=error.message)
             exchange.status = 599
             raise ClientGone(error.code) from error
-        await exchange.respond(self._error_answer(error, exchange.request_id))
+        await exchange.respond(self._error_answer(error, exchange.request_id, exchange.scope))
 
     def _request(self, scope: HTTPScope, receive: ASGIReceiveCallable, request_id: str, began: float) -> Request:
         headers = parse_headers(scope["headers"])
@@ -171,10 +171,10 @@ class ObjectPort:
 class _Exchange:
     """One answer on its way out, and its line in the log."""
 
-    __slots__ = ("_scope", "_send", "code", "request_id", "sent", "started", "status")
+    __slots__ = ("_send", "code", "request_id", "scope", "sent", "started", "status")
 
     def __init__(self, scope: HTTPScope, send: ASGISendCallable, request_id: str) -> None:
-        self._scope = scope
+        self.scope = scope
         self._send = send
         self.request_id = request_id
         self.started = False
@@ -183,7 +183,7 @@ class _Exchange:
         self.code = ""
 
     async def respond(self, response: Response) -> None:
-        if response.stream is None or self._scope["method"] == "HEAD":
+        if response.stream is None or self.scope["method"] == "HEAD":
             await self._start(response)
             await self._body(response.body, more=False)
             return

@@ -87,6 +87,11 @@ class NativeDialect:
         except TrilithError as error:
             return error_response(error, request.request_id)
 
+    def error(self, error: TrilithError, request_id: str, method: str, path: bytes) -> Response:
+        """The answer that an error stands for."""
+        del method, path
+        return error_response(error, request_id)
+
     async def _answer(self, request: Request) -> Response:
         headers = request.headers
         principal = self._authenticator.authenticate(headers.get("authorization"))

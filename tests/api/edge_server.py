@@ -112,7 +112,9 @@ async def edge(
         return await handler(request)
 
     ids = request_ids()
-    app = ObjectPort(answer, error_response, values, ids, deadline_s=5)
+    app = ObjectPort(
+        answer, lambda error, request_id, _scope: error_response(error, request_id), values, ids, deadline_s=5
+    )
     connections = Connections(values)
     bound = bind("127.0.0.1:0", shared=False)
     stopping = trio.Event()

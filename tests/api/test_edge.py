@@ -377,7 +377,9 @@ async def test_what_a_client_says_during_its_answer_is_its_next_request() -> Non
 async def test_slow_heads_and_idle_connections_are_ended(autojump_clock: trio.testing.MockClock) -> None:
     limits = Limits()
     stopping = trio.Event()
-    app = ObjectPort(echo, error_response, limits, request_ids(), deadline_s=5)
+    app = ObjectPort(
+        echo, lambda error, request_id, _scope: error_response(error, request_id), limits, request_ids(), deadline_s=5
+    )
     connections = Connections(limits)
     for sent, least, most in ((b"", 75, 77), (b"GET /", 5.5, 7)):
         with socket.create_server(("127.0.0.1", 0)) as listener:

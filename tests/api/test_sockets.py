@@ -57,7 +57,9 @@ async def test_tls_serves_and_offers_no_http2(tmp_path: Path) -> None:
     client.set_alpn_protocols(["h2", "http/1.1"])
     ids = request_ids()
     limits = Limits()
-    app = ObjectPort(echo, error_response, limits, ids, deadline_s=5)
+    app = ObjectPort(
+        echo, lambda error, request_id, _scope: error_response(error, request_id), limits, ids, deadline_s=5
+    )
     stopping = trio.Event()
 
     async with trio.open_nursery() as nursery:
