@@ -1,10 +1,5 @@
-"""What is read from the rows: one function per query. Pure reads over `rows.Reader`, which is one read transaction.
+"""What is read from the rows: one function per query. Pure reads over `rows.Reader`, which is one read transaction."""
 
-An object's answer is put together from stored bytes: bucket and version go out as they lie in their rows, and only
-what decides is decoded.
-"""
-
-import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,67 +7,69 @@ import msgspec
 
 from cluster.errors import UNDECODABLE, Refused
 from cluster.limits import LIST_LIMIT_MAX
+from metaraft import answering_objects, answering_users, listing_uploads
+from metaraft.answering_objects import StoredObjectFound
 from metaraft.commands import (
     Failed,
 )
 from metaraft.conditions import refused
-from metaraft.listing import DELETE_MARKER, decode_head, list_objects
-from metaraft.model import Body, Bucket, Chunk, Copies, Disk, Parts, SpaceInfo, Usage
+from metaraft.listing import list_objects
+from metaraft.listing_versions import list_versions
+from metaraft.lookups import (
+    BUCKET_NAME_CHARACTERS_MAX,
+    decode_bucket,
+    decode_name,
+    find_bucket,
+)
+from metaraft.model import Bucket, Disk, SpaceInfo, Usage
 from metaraft.queries import (
     Answer,
     Ask,
     BucketFound,
+    BucketSettingFound,
     BucketsFound,
+    GetAccessKey,
     GetBucket,
+    GetBucketSetting,
     GetHolders,
     GetObject,
+    GetParts,
     GetSpace,
+    GetUpload,
     GetUsage,
-    HoldersFound,
+    GetUser,
     ListBuckets,
     ListObjects,
+    ListParts,
+    ListStaleUploads,
+    ListUploads,
+    ListUsers,
+    ListVersions,
     SpaceFound,
     UsageFound,
 )
 from metaraft.rows import (
-    CHUNK_ID_BYTES,
     Kind,
-    Name,
     Reader,
     Space,
     bucket_key,
-    chunk_key,
-    invalid_key,
     name_key,
     prefix,
-    scheme_bytes,
+    setting_key,
     space_key,
     successor,
-    versions_key,
-    versions_stop,
 )
 
-_BUCKET_NAME_CHARACTERS_MAX = 255  # far above what a name may have, far below what a row's key may
-_PARTS_HEAD = msgspec.msgpack.encode(Parts(()))[:-1]
-_NO_HOLDERS: dict[bytes, tuple[bytes, ...]] = {}
+_SETTING_NAME_CHARACTERS_MAX = 255  # far above what a name may have, far below what a row's key may
+_SPACES = range(1 << 32)
 
 encode = msgspec.msgpack.Encoder().encode
 _decode_ask = msgspec.msgpack.Decoder(Ask).decode
-_decode_name = functools.lru_cache(1024)(msgspec.msgpack.Decoder(Name).decode)
-_decode_bucket = functools.lru_cache(1024)(msgspec.msgpack.Decoder(Bucket).decode)
-_decode_body = msgspec.msgpack.Decoder(Body).decode
-_decode_chunk = msgspec.msgpack.Decoder(Chunk).decode
 _decode_disk = msgspec.msgpack.Decoder(Disk).decode
 _decode_space = msgspec.msgpack.Decoder(Space).decode
 _decode_usage = msgspec.msgpack.Decoder(Usage).decode
 
-
-class _StoredObjectFound(msgspec.Struct, frozen=True, tag="object_found"):
-    """`ObjectFound` with bucket and version as they are stored."""
-
-    bucket: msgspec.Raw
-    version: msgspec.Raw
-    holders: dict[bytes, tuple[bytes, ...]]
+type _Found = Answer | StoredObjectFound
 
 
 def answer(rows: Reader, ask: bytes, rows_max: int) -> bytes:
@@ -84,24 +81,10 @@ def answer(rows: Reader, ask: bytes, rows_max: int) -> bytes:
         asked = _decode_ask(ask)
     except UNDECODABLE as error:
         raise Refused("BadQuery", f"the query is not one of the known: {error}") from error
+    if asked.space not in _SPACES:
+        return encode(_no_space(asked.space))
     query = asked.query
     return encode(_ANSWER[type(query)](rows, asked.space, query, rows_max))
-
-
-def _no_bucket(name: str) -> Failed:
-    return refused("NoSuchBucket", f"there is no bucket {name!r}")
-
-
-def _bucket_row(rows: Reader, name: str) -> bytes | None:
-    if not 0 < len(name) <= _BUCKET_NAME_CHARACTERS_MAX:
-        return None
-    place = rows.get(name_key(name))
-    if place is None:
-        return None
-    where = _decode_name(place)
-    row = rows.get(bucket_key(where.space, where.bucket_id))
-    assert row is not None, "a name leads to a bucket"
-    return row
 
 
 def _usage(rows: Reader, bucket: Bucket) -> Usage:
@@ -110,89 +93,53 @@ def _usage(rows: Reader, bucket: Bucket) -> Usage:
 
 
 def _get_bucket(rows: Reader, _space: int, query: GetBucket, _rows_max: int) -> Answer:
-    row = _bucket_row(rows, query.name)
-    if row is None:
-        return _no_bucket(query.name)
-    bucket = _decode_bucket(row)
-    return BucketFound(bucket, _usage(rows, bucket))
+    bucket = find_bucket(rows, query.name)
+    return bucket if isinstance(bucket, Failed) else BucketFound(bucket, _usage(rows, bucket))
 
 
-def _get_usage(rows: Reader, _space: int, query: GetUsage, _rows_max: int) -> Answer:
-    row = _bucket_row(rows, query.bucket)
-    return _no_bucket(query.bucket) if row is None else UsageFound(_usage(rows, _decode_bucket(row)))
+def _get_usage(rows: Reader, bucket: Bucket, _query: GetUsage, _rows_max: int) -> Answer:
+    return UsageFound(_usage(rows, bucket))
+
+
+def _get_bucket_setting(rows: Reader, bucket: Bucket, query: GetBucketSetting, _rows_max: int) -> Answer:
+    value = None
+    if 0 < len(query.name) <= _SETTING_NAME_CHARACTERS_MAX:
+        value = rows.get(setting_key(bucket.space, bucket.bucket_id, query.name))
+    return BucketSettingFound(bucket, value)
 
 
 def _list_buckets(rows: Reader, _space: int, query: ListBuckets, rows_max: int) -> Answer:
-    limit = min(max(query.limit, 1), LIST_LIMIT_MAX, rows_max)
-    names = prefix(Kind.NAME)
-    after = query.after.partition("\x00")[0][:_BUCKET_NAME_CHARACTERS_MAX]
-    start = name_key(after) + b"\x00" if after else names
+    limit = min(max(query.limit, 1), LIST_LIMIT_MAX)
+    if len(query.prefix) > BUCKET_NAME_CHARACTERS_MAX:
+        return BucketsFound((), more=False)
+    begin = name_key(query.prefix)
+    after = query.after.partition("\x00")[0][:BUCKET_NAME_CHARACTERS_MAX]
+    start = max(begin, name_key(after) + b"\x00") if after else begin
     buckets: list[Bucket] = []
-    for _, place in rows.scan(start, successor(names)):
-        if len(buckets) == limit:
-            return BucketsFound(tuple(buckets), more=True)
-        where = _decode_name(place)
+    last = ""
+    for looked, (_, place) in enumerate(rows.scan(start, successor(begin))):
+        if looked == rows_max:
+            return BucketsFound(tuple(buckets), more=True, next_after=last)
+        where = decode_name(place)
         row = rows.get(bucket_key(where.space, where.bucket_id))
         assert row is not None, "a name leads to a bucket"
-        buckets.append(_decode_bucket(row))
+        bucket = decode_bucket(row)
+        if query.owner is None or bucket.owner == query.owner:
+            if len(buckets) == limit:
+                return BucketsFound(tuple(buckets), more=True, next_after=last)
+            buckets.append(bucket)
+        last = bucket.name
     return BucketsFound(tuple(buckets), more=False)
 
 
-def _get_object(rows: Reader, _space: int, query: GetObject, _rows_max: int) -> _StoredObjectFound | Failed:
-    bucket_row = _bucket_row(rows, query.bucket)
-    if bucket_row is None:
-        return _no_bucket(query.bucket)
-    bucket = _decode_bucket(bucket_row)
-    key = query.key.encode()
-    found = None
-    if invalid_key(query.key, key) is None:
-        start = versions_key(bucket.space, bucket.bucket_id, key)
-        found = rows.first(start, versions_stop(start))
-    body = b"" if found is None else bytes(decode_head(found[1]).body)
-    if found is None or body == DELETE_MARKER:
-        return refused("NoSuchKey", f"there is no {query.key!r} in the bucket {query.bucket!r}")
-    holders = _NO_HOLDERS
-    if query.with_holders and body.startswith(_PARTS_HEAD):
-        holders = _holders(rows, bucket.space, _decode_body(body))
-    return _StoredObjectFound(msgspec.Raw(bucket_row), msgspec.Raw(found[1]), holders)
-
-
-def _holders(rows: Reader, space: int, body: Body) -> dict[bytes, tuple[bytes, ...]]:
-    assert isinstance(body, Parts), "only parts are in chunks"
-    holders: dict[bytes, tuple[bytes, ...]] = {}
-    for part in body.parts:
-        scheme = scheme_bytes(part.scheme)
-        for ref in part.chunks:
-            if ref.chunk_id not in holders:
-                row = rows.get(chunk_key(space, scheme, ref.chunk_id))
-                assert row is not None, "a version's chunks have rows"
-                holders[ref.chunk_id] = _decode_chunk(row).holders
-    return holders
-
-
-def _get_holders(rows: Reader, space: int, query: GetHolders, rows_max: int) -> Answer:
-    if len(query.chunk_ids) > rows_max:
-        return refused("TooManyChunks", f"{len(query.chunk_ids)} chunks were asked for; at most {rows_max}")
-    if not isinstance(query.scheme, Copies) or not 0 < query.scheme.n <= 255:
-        return refused("InvalidScheme", f"there are no chunks of {query.scheme}")
-    scheme = scheme_bytes(query.scheme)
-    chunks: dict[bytes, Chunk] = {}
-    for chunk_id in query.chunk_ids:
-        row = rows.get(chunk_key(space, scheme, chunk_id)) if len(chunk_id) == CHUNK_ID_BYTES else None
-        if row is not None:
-            chunks[chunk_id] = _decode_chunk(row)
-    return HoldersFound(chunks)
-
-
-def _list_objects(rows: Reader, _space: int, query: ListObjects, rows_max: int) -> Answer:
-    row = _bucket_row(rows, query.bucket)
-    return _no_bucket(query.bucket) if row is None else list_objects(rows, _decode_bucket(row), query, rows_max)
+def _no_space(space: int) -> Failed:
+    return refused("NoSuchSpace", f"there is no space {space}")
 
 
 def _get_space(rows: Reader, space: int, _query: GetSpace, _rows_max: int) -> Answer:
-    row = rows.get(space_key(space)) if 0 <= space < 1 << 32 else None
+    row = rows.get(space_key(space))
     if row is None:
-        return refused("NoSuchSpace", f"there is no space {space}")
+        return _no_space(space)
     found = _decode_space(row)
     return SpaceFound(SpaceInfo(space, found.revision, found.horizon, tuple(_disks(rows))))
 
@@ -202,12 +149,32 @@ def _disks(rows: Reader) -> Iterable[Disk]:
     return (_decode_disk(value) for _, value in rows.scan(start, successor(start)))
 
 
-_ANSWER: dict[type[Any], Callable[[Reader, int, Any, int], Answer | _StoredObjectFound]] = {
+def _in_bucket(read: Callable[[Reader, Bucket, Any, int], Answer]) -> Callable[[Reader, int, Any, int], Answer]:
+    """A query about the bucket that it names: NoSuchBucket, or what `read` finds."""
+
+    def answered(rows: Reader, _space: int, query: Any, rows_max: int) -> Answer:
+        bucket = find_bucket(rows, query.bucket)
+        return bucket if isinstance(bucket, Failed) else read(rows, bucket, query, rows_max)
+
+    return answered
+
+
+_ANSWER: dict[type[Any], Callable[[Reader, int, Any, int], _Found]] = {
     GetBucket: _get_bucket,
+    GetBucketSetting: _in_bucket(_get_bucket_setting),
+    GetUsage: _in_bucket(_get_usage),
     ListBuckets: _list_buckets,
-    GetObject: _get_object,
-    GetHolders: _get_holders,
-    ListObjects: _list_objects,
+    GetObject: answering_objects.get_object,
+    GetParts: answering_objects.get_parts,
+    GetHolders: answering_objects.get_holders,
+    ListObjects: _in_bucket(list_objects),
+    ListVersions: _in_bucket(list_versions),
+    GetUpload: _in_bucket(listing_uploads.get_upload),
+    ListParts: _in_bucket(listing_uploads.list_parts),
+    ListUploads: _in_bucket(listing_uploads.list_uploads),
+    ListStaleUploads: listing_uploads.list_stale_uploads,
+    GetAccessKey: answering_users.get_access_key,
+    GetUser: answering_users.get_user,
+    ListUsers: answering_users.list_users,
     GetSpace: _get_space,
-    GetUsage: _get_usage,
 }

@@ -87,7 +87,8 @@ class SetVersioning(msgspec.Struct, frozen=True, tag="set_versioning"):
 class SetBucketSetting(msgspec.Struct, frozen=True, tag="set_bucket_setting"):
     """Write a bucket's setting of that name (what it means is the API's), or remove it (None).
 
-    Refused: NoSuchBucket, BadSetting (a name of over 64 bytes, a value of over 64 KiB). Answers `Done`.
+    Refused: NoSuchBucket, BadSetting (a name of over 64 bytes, a value of over 64 KiB, more than 64 settings). Answers
+    `Done`.
     """
 
     bucket: str
@@ -258,15 +259,19 @@ class AbortUpload(msgspec.Struct, frozen=True, tag="abort_upload"):
 
 
 class AddUser(msgspec.Struct, frozen=True, tag="add_user"):
-    """Make a user with a first key. Refused: UserExists (name, canonical id or email), KeyExists, BadUser,
-    TooManyUsers. Answers `Done`."""
+    """Make a user with a first key; their `created_ms` are given by the state machine. An empty email address is none.
+
+    Refused: UserExists (name, canonical id, also a removed user's, or email), KeyExists, BadUser, TooManyUsers.
+    Answers `Done`.
+    """
 
     user: User
     key: AccessKey
 
 
 class RemoveUser(msgspec.Struct, frozen=True, tag="remove_user"):
-    """Remove a user and all its keys; what it owns stays, and is root's to manage. Refused: NoSuchUser.
+    """Remove a user and all its keys; what it owns stays, and is root's to manage. Its name and email address are free
+    again, its canonical id is not. Refused: NoSuchUser.
 
     Answers `Done`.
     """
@@ -275,7 +280,7 @@ class RemoveUser(msgspec.Struct, frozen=True, tag="remove_user"):
 
 
 class AddAccessKey(msgspec.Struct, frozen=True, tag="add_access_key"):
-    """Give a user one more key. Refused: NoSuchUser, KeyExists, TooManyKeys. Answers `Done`."""
+    """Give a user one more key. Refused: NoSuchUser, KeyExists, BadUser, TooManyKeys. Answers `Done`."""
 
     key: AccessKey
 

@@ -19,17 +19,21 @@ import msgspec
 from cluster.errors import UNDECODABLE, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.limits import Limits
 from metaraft.commands import (
+    AddAccessKey,
     AddHolders,
+    AddUser,
     Batch,
+    Command,
     CopyObject,
     CreateBucket,
     Envelope,
     PutObject,
     RaiseLevel,
+    SetBucketSetting,
 )
 from metaraft.wire import NOT_AFTER_AHEAD_MS_MAX, CommitAnswer, encode
 
-GROWING = (PutObject, CopyObject, CreateBucket, AddHolders)
+GROWING = (PutObject, CopyObject, CreateBucket, AddHolders, AddUser, AddAccessKey, SetBucketSetting)
 """Commands that are refused while log or disk are short of space. Deletes and collection pass."""
 
 _BATCH_BYTES_MIN = 64  # what an empty batch and a long run of envelopes cost beside the envelopes
@@ -210,9 +214,15 @@ class Commits:
         if isinstance(envelope.command, RaiseLevel) and envelope.command.level > max(level, level_max):
             said = f"level {envelope.command.level} is not known to all members, or not all are there to say so"
             return Refused("UnknownLevel", said)
-        if refusal is not None and isinstance(envelope.command, GROWING):
+        if refusal is not None and _grows(envelope.command):
             return refusal
         return None
+
+
+def _grows(command: Command) -> bool:
+    if isinstance(command, SetBucketSetting):
+        return command.value is not None
+    return isinstance(command, GROWING)
 
 
 def overloaded(limit: str, value: int) -> Unavailable:

@@ -1,15 +1,22 @@
 """One page of a bucket's current versions, in byte order of the keys. Pure reads.
 
-Entries are keys and common prefixes, merged: a common prefix sorts as itself, stands for all keys under it, and is
-passed by one seek however many they are. A page holds the entries greater than `after`; since a common prefix is less
-than every other key under it, a page that begins within such a group begins behind it.
+Of each key only the newest row is looked at: older versions are passed by a seek, and so are all keys under a common
+prefix. Delete markers are looked at and not shown; where a page stops behind one that lies under a common prefix not
+shown so far, its `next_after` ends in a NUL, which says that the common prefix may follow.
 """
-
-from typing import NamedTuple
 
 import msgspec
 
-from cluster.limits import KEY_BYTES_MAX, LIST_LIMIT_MAX
+from cluster.limits import LIST_LIMIT_MAX
+from metaraft.listing_places import (
+    PAGE_BYTES_MAX,
+    Span,
+    behind,
+    behind_group,
+    group_of,
+    key_before,
+    span_of,
+)
 from metaraft.model import Bucket, Checksum, ChecksumAlgorithm
 from metaraft.queries import (
     ListedObject,
@@ -21,9 +28,11 @@ from metaraft.rows import VERSION_HEAD_BYTES, VERSION_TAIL_BYTES, Kind, Reader, 
 DELETE_MARKER = b"\x91\xaddelete_marker"
 """An encoded `DeleteMarker`."""
 
+_NUL = b"\x00"
+
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
-    """A `Version` as it is stored, its body left undecoded."""
+    """A `Version` as it is stored, its body left undecoded. Fields that old rows do not have are as `Version` says."""
 
     revision: int
     created_ms: int
@@ -31,84 +40,101 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     etag: str
     content_type: str
     body: msgspec.Raw
-    headers: msgspec.Raw
-    user_metadata: msgspec.Raw
-    checksums: dict[ChecksumAlgorithm, Checksum]
-    owner: str
+    headers: msgspec.Raw = msgspec.Raw(b"\x80")
+    user_metadata: msgspec.Raw = msgspec.Raw(b"\x80")
+    checksums: dict[ChecksumAlgorithm, Checksum] = {}
+    owner: str = ""
+    null: bool = True
+
+    @property
+    def delete_marker(self) -> bool:
+        """Whether this version says that the key was deleted."""
+        return bytes(self.body) == DELETE_MARKER
 
 
 decode_head = msgspec.msgpack.Decoder(Head).decode
 
 
-class _Place(NamedTuple):
-    """Where in the rows a page begins and must end."""
-
-    start: bytes
-    stop: bytes
-
-
-def _place(base: bytes, prefix: bytes, delimiter: bytes, after: bytes) -> _Place | None:
-    """None: no key can be on the page."""
-    if len(prefix) > KEY_BYTES_MAX or b"\x00" in prefix:
-        return None
-    start = base + prefix
-    stop = successor(start)
-    # No key has a NUL or is longer than KEY_BYTES_MAX: those greater than `after` are those greater than this.
-    after = after.partition(b"\x00")[0][:KEY_BYTES_MAX]
-    if after:
-        group = _group(after, prefix, delimiter) if after.startswith(prefix) else None
-        behind = base + after + b"\x01" if group is None else successor(base + group)
-        start = max(start, behind)
-    return _Place(start, stop) if start < stop else None
+def _span(base: bytes, prefix: bytes, delimiter: bytes, after: bytes) -> Span | None:
+    span = span_of(base, prefix)
+    key = key_before(after)
+    if span is None or not key:
+        return span
+    start = None if _NUL in after else behind_group(base, key, prefix, delimiter)
+    start = max(span.start, start or behind(base, key))
+    return Span(start, span.stop) if start < span.stop else None
 
 
-def _group(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
-    """The common prefix that a key goes under, or None."""
-    if not delimiter:
-        return None
-    found = key.find(delimiter, len(prefix))
-    return None if found < 0 else key[: found + len(delimiter)]
+class _Page:
+    """Entries so far, and where the next page would begin."""
+
+    def __init__(self, bucket: Bucket, limit: int) -> None:
+        self._bucket = bucket
+        self._room = limit
+        self._room_bytes = PAGE_BYTES_MAX
+        self._objects: list[ListedObject] = []
+        self._prefixes: list[str] = []
+        self._after = ""
+
+    @property
+    def full(self) -> bool:
+        return self._room <= 0 or self._room_bytes <= 0
+
+    def add(self, key: bytes, head: Head) -> None:
+        listed = _listed(key.decode(), head)
+        self._objects.append(listed)
+        self._after = listed.key
+        self._room -= 1
+        self._room_bytes -= len(key) + len(listed.content_type)
+
+    def add_group(self, group: bytes) -> None:
+        self._after = group.decode()
+        self._prefixes.append(self._after)
+        self._room -= 1
+
+    def skip(self, key: bytes, group: bytes | None) -> None:
+        self._after = key.decode() + ("" if group is None else "\x00")
+
+    def done(self, *, more: bool) -> ObjectsFound:
+        after = self._after if more else None
+        return ObjectsFound(tuple(self._objects), tuple(self._prefixes), after, self._bucket)
 
 
 def list_objects(rows: Reader, bucket: Bucket, query: ListObjects, rows_max: int) -> ObjectsFound:
     """The page that `query` asks for, looking at `rows_max` rows at most."""
     base = bucket_key(bucket.space, bucket.bucket_id, Kind.VERSION)
     prefix, delimiter = query.prefix.encode(), query.delimiter.encode()
-    place = _place(base, prefix, delimiter, query.after.encode())
-    if place is None or query.limit < 1:
-        return ObjectsFound((), (), None)
-    limit = min(query.limit, LIST_LIMIT_MAX)
-    position, stop = place
-    objects: list[ListedObject] = []
-    prefixes: list[str] = []
-    last = b""  # the last entry of the page, or the last key looked at
+    span = _span(base, prefix, delimiter, query.after.encode())
+    page = _Page(bucket, min(query.limit, LIST_LIMIT_MAX))
+    if span is None or page.full:
+        return page.done(more=False)
+    position: bytes | None = span.start
     looked = 0
-    more = True
-    while more:
-        more = False
-        for row_key, value in rows.scan(position, stop):
-            key = row_key[VERSION_HEAD_BYTES:-VERSION_TAIL_BYTES]
+    while position is not None:
+        start, position = position, None
+        last = b""
+        for row_key, value in rows.scan(start, span.stop):
             if looked == rows_max:
-                return ObjectsFound(tuple(objects), tuple(prefixes), last.decode())
+                return page.done(more=True)
             looked += 1
+            key = row_key[VERSION_HEAD_BYTES:-VERSION_TAIL_BYTES]
             if key == last:
-                continue  # an older version
-            head = decode_head(value)
-            if bytes(head.body) == DELETE_MARKER:
-                last = key
-                continue
-            if len(objects) + len(prefixes) == limit:
-                return ObjectsFound(tuple(objects), tuple(prefixes), last.decode())
-            group = _group(key, prefix, delimiter)
-            if group is not None:
-                prefixes.append(group.decode())
-                last = group
-                position = successor(base + group)
-                more = True
+                position = behind(base, key)  # one older version is looked at, however many there are
                 break
-            objects.append(_listed(key.decode(), head))
             last = key
-    return ObjectsFound(tuple(objects), tuple(prefixes), None)
+            head = decode_head(value)
+            group = group_of(key, prefix, delimiter)
+            if head.delete_marker:
+                page.skip(key, group)
+                continue
+            if page.full:
+                return page.done(more=True)
+            if group is not None:
+                page.add_group(group)
+                position = successor(base + group)
+                break
+            page.add(key, head)
+    return page.done(more=False)
 
 
 def _listed(key: str, head: Head) -> ListedObject:
@@ -122,4 +148,5 @@ def _listed(key: str, head: Head) -> ListedObject:
         content_type=head.content_type,
         owner=head.owner,
         sha256=None if sha256 is None else sha256.value,
+        checksums=head.checksums,
     )

@@ -19,9 +19,11 @@ from typing import Any
 import msgspec
 
 from cluster.errors import UNDECODABLE
-from metaraft import machine_buckets, machine_chunks, machine_objects
+from metaraft import machine_buckets, machine_chunks, machine_objects, machine_users
 from metaraft.commands import (
+    AddAccessKey,
     AddHolders,
+    AddUser,
     Batch,
     Condemn,
     CopyObject,
@@ -36,7 +38,11 @@ from metaraft.commands import (
     PutObject,
     RaiseLevel,
     RegisterDisk,
+    RemoveAccessKey,
+    RemoveUser,
     Result,
+    SetBucketSetting,
+    SetVersioning,
     Touch,
 )
 from metaraft.conditions import refused
@@ -87,9 +93,15 @@ def _raise_level(books: Books, space: int, command: RaiseLevel) -> Result:
 _OBEY: dict[type[Any], Callable[[Books, int, Any], Result]] = {
     CreateBucket: machine_buckets.create_bucket,
     DeleteBucket: machine_buckets.delete_bucket,
+    SetVersioning: machine_buckets.set_versioning,
+    SetBucketSetting: machine_buckets.set_bucket_setting,
     PutObject: machine_objects.put_object,
     CopyObject: machine_objects.copy_object,
     DeleteObject: machine_objects.delete_object,
+    AddUser: machine_users.add_user,
+    RemoveUser: machine_users.remove_user,
+    AddAccessKey: machine_users.add_access_key,
+    RemoveAccessKey: machine_users.remove_access_key,
     RegisterDisk: machine_buckets.register_disk,
     AddHolders: machine_chunks.add_holders,
     DropHolder: machine_chunks.drop_holder,

@@ -115,6 +115,11 @@ class Books:
         self.state.buckets += 1
         self._buckets.pop(bucket.name, None)
 
+    def put_bucket(self, bucket: Bucket) -> None:
+        """Write a bucket that is there and was changed."""
+        self.rows.put(bucket_key(bucket.space, bucket.bucket_id), encode(bucket))
+        self._buckets.pop(bucket.name, None)
+
     def drop_bucket(self, bucket: Bucket) -> None:
         """Remove a bucket and its name."""
         self.rows.delete(name_key(bucket.name))

@@ -42,7 +42,7 @@ class GetBucketSetting(msgspec.Struct, frozen=True, tag="get_bucket_setting"):
 
 class ListBuckets(msgspec.Struct, frozen=True, tag="list_buckets"):
     """Answers `BucketsFound`: names after `after` that begin with `prefix`, in order, at most `limit`; `owner`: only
-    those of that owner."""
+    those of that owner. A page may have fewer than `limit` and not be the last."""
 
     after: str = ""
     limit: int = 1000
@@ -53,10 +53,11 @@ class ListBuckets(msgspec.Struct, frozen=True, tag="list_buckets"):
 class GetObject(msgspec.Struct, frozen=True, tag="get_object"):
     """The current version, or `which`, with, if `with_holders`, its chunks' holders.
 
-    A version that is `Assembled` comes with the first of its parts that a read from `offset` on needs (a negative one
-    counts from the end), up to 1,000 chunks (and always one part); or with the part of the number `part`. `GetParts`
-    brings more. Refused: NoSuchBucket, NoSuchKey; NoSuchVersion for `which`. A delete marker found without `which` is
-    refused as NoSuchKey; with `which` the version is answered, its body saying so.
+    A version that is `Assembled` comes, if `with_holders`, with the first of its parts that a read from `offset` on
+    needs (a negative one counts from the end), up to 32 chunks (and always one part, if the version goes on behind
+    `offset`); or, in any case, with the part of the number `part`, if it has one. `GetParts` brings more.
+    Refused: NoSuchBucket; NoSuchKey, or NoSuchVersion for `which`. A delete marker is answered as a version whose body
+    says so, also where it is the current one.
     """
 
     bucket: str
@@ -68,8 +69,9 @@ class GetObject(msgspec.Struct, frozen=True, tag="get_object"):
 
 
 class GetParts(msgspec.Struct, frozen=True, tag="get_parts"):
-    """Parts of a completed object with their chunks' holders: those of `numbers`, in order, up to 1,000 chunks (and
-    always one part). Answers `PartsFound`; NoSuchUpload if the object is gone."""
+    """Parts of a completed object with their chunks' holders: the first of `numbers`, in their order, up to 1,000
+    chunks (and always one part). Answers `PartsFound`. Refused: NoSuchUpload, if the object is gone or never had the
+    first one."""
 
     upload_id: bytes
     numbers: tuple[int, ...]
@@ -110,8 +112,9 @@ class ListUploads(msgspec.Struct, frozen=True, tag="list_uploads"):
 
 class ListVersions(msgspec.Struct, frozen=True, tag="list_versions"):
     """One page of all versions in byte order of their keys, the newest of a key first, behind (`after_key`,
-    `after_revision`); `after_revision` None: behind all versions of `after_key`; `after_null`: behind its null version.
-    Common prefixes as in `ListObjects`. Answers `VersionsFound`. Refused: NoSuchBucket."""
+    `after_revision`); `after_revision` None: behind all versions of `after_key`; `after_null`: behind its null version,
+    or before all of its versions if that is gone. Common prefixes as in `ListObjects`. Answers `VersionsFound`.
+    Refused: NoSuchBucket."""
 
     bucket: str
     prefix: str = ""
@@ -124,7 +127,7 @@ class ListVersions(msgspec.Struct, frozen=True, tag="list_versions"):
 
 class ListStaleUploads(msgspec.Struct, frozen=True, tag="list_stale_uploads"):
     """Uploads of all buckets that were made before `made_before_ms`, in order of their rows behind `cursor`.
-    Answers `StaleUploadsFound`."""
+    Answers `StaleUploadsFound`. Refused: BadQuery, for a cursor that was not given."""
 
     made_before_ms: int
     cursor: bytes = b""
@@ -138,14 +141,15 @@ class GetAccessKey(msgspec.Struct, frozen=True, tag="get_access_key"):
 
 
 class ListUsers(msgspec.Struct, frozen=True, tag="list_users"):
-    """Users behind `after` by name, at most `limit`, with their access keys (no secrets). Answers `UsersFound`."""
+    """Users behind `after` by name, at most `limit`, with their access keys (no secrets). Answers `UsersFound`; a page
+    may have fewer than `limit` and not be the last."""
 
     after: str = ""
     limit: int = 1000
 
 
 class GetUser(msgspec.Struct, frozen=True, tag="get_user"):
-    """A user by canonical id. Answers `UserFound`. Refused: NoSuchUser."""
+    """A user by canonical id. Answers `UserFound`. Refused: NoSuchUser, also for a user that was removed."""
 
     canonical_id: str
 
@@ -161,8 +165,9 @@ class ListObjects(msgspec.Struct, frozen=True, tag="list_objects"):
     """One page of current versions in byte order.
 
     Returns keys and common prefixes greater than `after` (as bytes of UTF-8; a common prefix sorts as itself, and a
-    page that ended on a common prefix goes on behind all keys under it). It looks at `limits.scan_rows_max` rows at
-    most and says where it stopped. Refused: NoSuchBucket.
+    page that ended on a common prefix goes on behind all keys under it). An `after` with a U+0000, which no key has, is
+    only a place among the keys: the common prefix that it lies in may follow. It looks at `limits.scan_rows_max` rows
+    at most and says where it stopped. Refused: NoSuchBucket.
     """
 
     bucket: str
@@ -221,10 +226,11 @@ class BucketFound(msgspec.Struct, frozen=True, tag="bucket_found"):
 
 
 class BucketsFound(msgspec.Struct, frozen=True, tag="buckets_found"):
-    """Answer to the query of that name."""
+    """`more`: names behind `next_after` (of the last bucket looked at) were not looked at."""
 
     buckets: tuple[Bucket, ...]
     more: bool
+    next_after: str | None = None
 
 
 class ObjectFound(msgspec.Struct, frozen=True, tag="object_found"):
@@ -326,7 +332,7 @@ class UserFound(msgspec.Struct, frozen=True, tag="user_found"):
 
 
 class UsersFound(msgspec.Struct, frozen=True, tag="users_found"):
-    """Users in order of their names, each with its access keys."""
+    """Users in order of their names, each with its access keys. `more`: others follow the last of them."""
 
     users: tuple[tuple[User, tuple[str, ...]], ...]
     more: bool
@@ -353,7 +359,10 @@ class ListedObject(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ObjectsFound(msgspec.Struct, frozen=True, tag="objects_found"):
-    """`next_after` is where to go on, None at the end. `limit` entries (objects and prefixes together) at most."""
+    """`next_after` is where to go on, None at the end. `limit` entries (objects and prefixes together) at most.
+
+    It is the last entry or key looked at, with a U+0000 behind a key that lies under a common prefix not listed so far.
+    """
 
     objects: tuple[ListedObject, ...]
     prefixes: tuple[str, ...]

@@ -12,7 +12,7 @@ Kinds and their keys (big-endian integers, so byte order is the order of numbers
 | DISK | disk id | `Disk` |
 | RESULTS | expiry minute, turn | results of one entry by idempotency key |
 | USER | name | `User` |
-| USER_ID | canonical id | name of the user |
+| USER_ID | canonical id | name of the user, empty once that was removed: no other one ever has the id |
 | USER_EMAIL | email | name of the user |
 | ACCESS_KEY | access key | `AccessKey` |
 | USER_KEY | user's name, `0x00`, access key | empty: the keys of a user |
@@ -96,6 +96,7 @@ class State(msgspec.Struct, array_like=True):
     level: int = 1
     next_bucket_id: int = 1
     buckets: int = 0
+    users: int = 0
 
 
 class Space(msgspec.Struct, array_like=True):
@@ -152,6 +153,7 @@ class Rows(Reader, Protocol):
 _SPACE = struct.Struct(">BI")
 _BUCKET = struct.Struct(">BIQ")
 _REVISION = struct.Struct(">Q")
+_NUMBER = struct.Struct(">H")
 _TWO = struct.Struct(">BQQ")
 _ZERO = struct.Struct(">BIQ")
 
@@ -190,6 +192,36 @@ def owner_key(space: int, owner: str) -> bytes:
     return _SPACE.pack(Kind.OWNER_USAGE, space) + owner.encode()
 
 
+def setting_key(space: int, bucket_id: int, name: str) -> bytes:
+    """Key of a bucket's setting."""
+    return _BUCKET.pack(Kind.SETTING, space, bucket_id) + name.encode()
+
+
+def user_key(name: str) -> bytes:
+    """Key of a user."""
+    return b"\x07" + name.encode()
+
+
+def user_id_key(canonical_id: str) -> bytes:
+    """Key of the row that leads from a canonical id to its user's name."""
+    return b"\x08" + canonical_id.encode()
+
+
+def user_email_key(email: str) -> bytes:
+    """Key of the row that leads from an email address to its user's name."""
+    return b"\x09" + email.encode()
+
+
+def access_key_key(access_key: str) -> bytes:
+    """Key of an access key."""
+    return b"\x0a" + access_key.encode()
+
+
+def user_keys_key(name: str) -> bytes:
+    """What the keys of the rows of a user's access keys begin with."""
+    return b"\x0b" + name.encode() + b"\x00"
+
+
 def versions_key(space: int, bucket_id: int, key: bytes) -> bytes:
     """What the keys of all versions of an object begin with."""
     return _BUCKET.pack(0x20, space, bucket_id) + key + b"\x00"
@@ -203,6 +235,26 @@ def version_key(versions: bytes, revision: int) -> bytes:
 def versions_stop(versions: bytes) -> bytes:
     """The least key behind all versions of an object."""
     return versions[:-1] + b"\x01"
+
+
+def null_key(space: int, bucket_id: int, key: bytes) -> bytes:
+    """Key of the row that leads to an object's null version."""
+    return _BUCKET.pack(Kind.NULL, space, bucket_id) + key + b"\x00"
+
+
+def upload_key(space: int, bucket_id: int, key: bytes, upload_id: bytes) -> bytes:
+    """Key of an upload under way."""
+    return _BUCKET.pack(Kind.UPLOAD, space, bucket_id) + key + b"\x00" + upload_id
+
+
+def part_key(space: int, upload_id: bytes, number: int, kind: Kind = Kind.PART) -> bytes:
+    """Key of a part of an upload, or (PART_CHUNKS) of its chunks."""
+    return _SPACE.pack(kind, space) + upload_id + _NUMBER.pack(number)
+
+
+def assembly_key(space: int, upload_id: bytes) -> bytes:
+    """Key of what is known of a completed upload."""
+    return _SPACE.pack(Kind.ASSEMBLY, space) + upload_id
 
 
 def trash_key(space: int, revision: int) -> bytes:

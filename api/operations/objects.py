@@ -26,7 +26,7 @@ from metaraft.commands import (
     ObjectDone,
     PutObject,
 )
-from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, Inline, Version
+from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, DeleteMarker, Inline, Version
 from metaraft.queries import (
     GetObject,
     ObjectFound,
@@ -76,11 +76,13 @@ class Objects:
         self._commit_s = commit_s
 
     async def find(self, bucket: str, key: str, call: Call, *, with_holders: bool = False) -> ObjectFound:
-        """The current version. Raises Refused (NoSuchBucket, NoSuchKey)."""
+        """The current version. Raises Refused (NoSuchBucket; NoSuchKey, also where it is a delete marker)."""
         found = await self._meta.read(
             GetObject(bucket=bucket, key=key, with_holders=with_holders), deadline=call.deadline, trace_id=call.trace_id
         )
         assert isinstance(found, ObjectFound)
+        if isinstance(found.version.body, DeleteMarker):
+            raise Refused("NoSuchKey", f"{key[:200]!r} was deleted from the bucket {bucket!r}")
         return found
 
     def content(self, found: ObjectFound, span: Span, call: Call) -> bytes | Stream:
