@@ -150,8 +150,8 @@ class DeleteObject(msgspec.Struct, frozen=True, tag="delete_object"):
 
     Without `which`: if versioning is off the version is taken out; if it is enabled a delete marker becomes the newest
     version (also of a key that was not there); if it is suspended a null delete marker takes the null version's place.
-    Refused: NoSuchBucket, PreconditionFailed. Answers `ObjectDone` with an empty ETag; where nothing changed, with the
-    newest revision there is.
+    Refused: NoSuchBucket, InvalidOwner, PreconditionFailed. Answers `ObjectDone` with an empty ETag; where nothing
+    changed, with the newest revision there is.
     """
 
     bucket: str
@@ -210,8 +210,9 @@ class CopyPart(msgspec.Struct, frozen=True, tag="copy_part"):
     digested (`etag`, `md5`, `checksums`).
 
     The source must still be the version of `source_revision`, else SourceChanged (unavailable). A source that lies in
-    its row (Inline) is not possible: its bytes are sent as a part's own. Refused: NoSuchBucket, NoSuchKey,
-    NoSuchVersion, NoSuchUpload, BadPartNumber, BadBody. Answers `PartDone`.
+    its row (Inline), or a range whose chunks are under two schemes, is not possible (BadBody): its bytes are sent as a
+    part's own. Refused: NoSuchBucket, NoSuchKey, NoSuchVersion, VersionIsDeleteMarker, NoSuchUpload, BadPartNumber,
+    BadBody. Answers `PartDone`.
     """
 
     bucket: str
@@ -462,9 +463,9 @@ class Condemned(msgspec.Struct, frozen=True, tag="condemned"):
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """A deterministic refusal by the state machine: a code and message of `cluster.errors`.
 
-    Kinds: `refused`, or `unavailable` for PutAgain, LogFull and NoSpace. Besides what a command names: TooLate,
-    BadCommand, NoSuchSpace, UnknownLevel. A `refused` result is kept under its idempotency key like any other, an
-    `unavailable` one is not: the same key may be tried again.
+    Kinds: `refused`, or `unavailable` for PutAgain, SourceChanged, UploadChanged, LogFull and NoSpace. Besides what a
+    command names: TooLate, BadCommand, NoSuchSpace, UnknownLevel. A `refused` result is kept under its idempotency key
+    like any other, an `unavailable` one is not: the same key may be tried again.
     """
 
     kind: Literal["refused", "unavailable"]

@@ -24,17 +24,35 @@ from metaraft.commands import (
     AddUser,
     Batch,
     Command,
+    CompleteUpload,
     CopyObject,
+    CopyPart,
     CreateBucket,
+    CreateUpload,
     Envelope,
     PutObject,
+    PutPart,
     RaiseLevel,
     SetBucketSetting,
+    SetTags,
 )
 from metaraft.wire import NOT_AFTER_AHEAD_MS_MAX, CommitAnswer, encode
 
-GROWING = (PutObject, CopyObject, CreateBucket, AddHolders, AddUser, AddAccessKey, SetBucketSetting)
-"""Commands that are refused while log or disk are short of space. Deletes and collection pass."""
+GROWING = (
+    PutObject,
+    CopyObject,
+    SetTags,
+    CreateUpload,
+    PutPart,
+    CopyPart,
+    CompleteUpload,
+    CreateBucket,
+    SetBucketSetting,
+    AddUser,
+    AddAccessKey,
+    AddHolders,
+)
+"""Commands that are refused while log or disk are short of space. Deletes, aborts and collection pass."""
 
 _BATCH_BYTES_MIN = 64  # what an empty batch and a long run of envelopes cost beside the envelopes
 _decode_envelope = msgspec.msgpack.Decoder(Envelope).decode

@@ -1,7 +1,9 @@
-"""Preconditions of RFC 9110 (section 13) on a version, as the state machine decides them. Pure.
+"""Preconditions on a version, as the state machine decides them. Pure.
 
-`If-Match` is stronger than `If-Unmodified-Since`, `If-None-Match` than `If-Modified-Since`: of each pair only the
-first is looked at if both are given. Dates compare in whole seconds. Without a version there is no date to compare.
+Those of RFC 9110 (section 13): `If-Match` is stronger than `If-Unmodified-Since`, `If-None-Match` than
+`If-Modified-Since`: of each pair only the first is looked at if both are given. Without a version there is no date to
+compare. Those of S3's DeleteObject (`x-amz-if-match-last-modified-time`, `x-amz-if-match-size`) stand beside them, and
+do not hold without a version. Dates compare in whole seconds, which is all that HTTP's can say.
 """
 
 from typing import NamedTuple
@@ -25,10 +27,11 @@ class Present(NamedTuple):
 
     etag: str
     created_ms: int
+    size: int = 0
 
 
 def unmet(condition: Condition, present: Present | None, key: str) -> Failed | None:
-    """The refusal if a condition does not hold for the current version (None: there is none)."""
+    """The refusal if a condition does not hold for a version (None: there is none, or a delete marker)."""
     reason = _unmet(condition, present)
     return None if reason is None else refused("PreconditionFailed", f"{reason}: {key!r}")
 
@@ -48,6 +51,19 @@ def _unmet(condition: Condition, present: Present | None) -> str | None:
             return f"If-None-Match forbids the ETag {present.etag}"
     elif _after(present, condition.if_modified_since_ms) is False:
         return "it was not modified after If-Modified-Since"
+    return _differs(condition, present)
+
+
+def _differs(condition: Condition, present: Present | None) -> str | None:
+    made_ms, size = condition.if_made_ms, condition.if_size
+    if made_ms is None and size is None:
+        return None
+    if present is None:
+        return "a time or size was given and there is no such object"
+    if made_ms is not None and present.created_ms // 1000 != made_ms // 1000:
+        return "it was not last modified at the time given"
+    if size is not None and present.size != size:
+        return f"it has {present.size} bytes, not {size}"
     return None
 
 

@@ -5,8 +5,9 @@ Rules (who may delete what; the daemons keep the other half with their `seen`):
   a `seen` below the horizon. Else PutAgain, and nothing has happened.
 * The row's holders are merged with the request's own disks; a condemned row's are replaced by them, because what it
   held may be gone.
-* A count that falls to 0 leaves the row, with a ZERO row beside it that sorts by the revision at which that was.
-  `condemn(z)` takes chunks with `zero_since < z` and raises the horizon to z in the same transaction.
+* Counts rise in the command that refers, and fall later (`machine_trash`). A count that falls to 0 leaves the row,
+  with a ZERO row beside it that sorts by the revision at which that was. `condemn(z)` takes chunks with
+  `zero_since < z` and raises the horizon to z in the same transaction.
 * One file on a disk serves a chunk id under every scheme, so a chunk is never to be deleted from a disk where another
   scheme's living row has it.
 * A condemned chunk is reported by every `condemn` until its last holder is dropped, which removes the row: what a
@@ -24,8 +25,6 @@ from metaraft.commands import (
     AddHolders,
     Condemn,
     Condemned,
-    Dereference,
-    Dereferenced,
     Done,
     DropHolder,
     Failed,
@@ -38,12 +37,10 @@ from metaraft.model import Chunk, Copies, Part, Scheme
 from metaraft.rows import (
     CHUNK_ID_BYTES,
     Kind,
-    Trash,
     chunk_key,
     scheme_bytes,
     space_key,
     successor,
-    trash_key,
     zero_key,
 )
 
@@ -53,7 +50,6 @@ ROWS_MAX = 1000
 _ZERO_HEAD_BYTES = len(zero_key(0, 0, b"", b""))
 _SCHEME_BYTES = len(scheme_bytes(Copies(1)))
 _decode_chunk = msgspec.msgpack.Decoder(Chunk).decode
-_decode_trash = msgspec.msgpack.Decoder(Trash).decode
 
 
 class Referenced(NamedTuple):
@@ -130,7 +126,7 @@ def _reference(
 def check_copy(books: Books, space: int, parts: Iterable[Part]) -> list[Referenced]:
     """What referencing the parts of a present version once more will do to chunk rows. Writes nothing."""
     changes = []
-    for (scheme, chunk_id), count in _count(parts).items():
+    for (scheme, chunk_id), count in references(parts).items():
         key = chunk_key(space, scheme, chunk_id)
         before = _read(books, key)
         assert before is not None, "a version's chunks have rows"
@@ -153,7 +149,8 @@ def write(books: Books, space: int, changes: Iterable[Referenced]) -> None:
             rows.delete(zero_key(space, before.zero_since, change.scheme, change.chunk_id))
 
 
-def _count(parts: Iterable[Part]) -> Counter[tuple[bytes, bytes]]:
+def references(parts: Iterable[Part]) -> Counter[tuple[bytes, bytes]]:
+    """The references of parts, as (scheme, chunk id) -> how many."""
     counts: Counter[tuple[bytes, bytes]] = Counter()
     for part in parts:
         scheme = scheme_bytes(part.scheme)
@@ -162,59 +159,8 @@ def _count(parts: Iterable[Part]) -> Counter[tuple[bytes, bytes]]:
     return counts
 
 
-# ---- references down
-
-
-def discard(books: Books, space: int, revision: int, trash: Trash) -> None:
-    """Keep the references of a version that the mutation `revision` took out, for `dereference`."""
-    if any(part.chunks for part in trash.parts):
-        books.rows.insert(trash_key(space, revision), encode(trash))
-
-
-def dereference(books: Books, space: int, command: Dereference) -> Result:
-    """Take references of trash rows down, the oldest first."""
-    left = min(max(command.limit, 1), ROWS_MAX)
-    start = space_key(space, Kind.TRASH)
-    counts: Counter[tuple[bytes, bytes]] = Counter()
-    emptied: list[bytes] = []
-    shortened: tuple[bytes, Trash] | None = None
-    more = False
-    for key, value in books.rows.scan(start, successor(start)):
-        if left == 0:
-            more = True
-            break
-        trash = _decode_trash(value)
-        taken, rest = _split(trash.parts, left)
-        counts += _count(taken)
-        left -= sum(len(part.chunks) for part in taken)
-        if rest:
-            shortened = (key, msgspec.structs.replace(trash, parts=rest))
-            more = True
-            break
-        emptied.append(key)
-    if not counts:
-        return Dereferenced(0, more=False)
-    revision = books.revise(space)
-    for key in emptied:
-        books.rows.delete(key)
-    if shortened is not None:
-        books.rows.put(shortened[0], encode(shortened[1]))
-    _lower(books, space, revision, counts)
-    return Dereferenced(counts.total(), more)
-
-
-def _split(parts: tuple[Part, ...], limit: int) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-    """The first `limit` references, and the rest."""
-    for place, part in enumerate(parts):
-        if len(part.chunks) > limit:
-            first = msgspec.structs.replace(part, chunks=part.chunks[:limit])
-            second = msgspec.structs.replace(part, chunks=part.chunks[limit:])
-            return (*parts[:place], first), (second, *parts[place + 1 :])
-        limit -= len(part.chunks)
-    return parts, ()
-
-
-def _lower(books: Books, space: int, revision: int, counts: Mapping[tuple[bytes, bytes], int]) -> None:
+def lower(books: Books, space: int, revision: int, counts: Mapping[tuple[bytes, bytes], int]) -> None:
+    """Take references down, as (scheme, chunk id) -> how many; what falls to 0 may be condemned from `revision` on."""
     for (scheme, chunk_id), count in counts.items():
         key = chunk_key(space, scheme, chunk_id)
         chunk = _read(books, key)

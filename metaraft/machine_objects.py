@@ -1,73 +1,68 @@
-"""Commands on objects. Pure: see `metaraft.machine`.
+"""Commands on objects. Pure: see `metaraft.machine`, and `metaraft.machine_versions` for what a new version replaces.
 
-Rules: everything is checked before the first row is written; a version's revision and time are given here; in a
-bucket without versioning the version that is replaced or deleted leaves its bucket and the usage at once, and its
-references go to a trash row.
+Rules: everything is checked before the first row is written; a version's revision and time are given here; what is
+replaced or deleted leaves its bucket and the usage at once, and its references go to a trash row.
 """
-
-from typing import NamedTuple
 
 import msgspec
 
-from metaraft.commands import (
-    Condition,
-    CopyObject,
-    DeleteObject,
-    Failed,
-    ObjectDone,
-    PutObject,
-    Result,
+from metaraft.commands import CopyObject, DeleteObject, Failed, ObjectDone, PutObject, Result, SetTags
+from metaraft.conditions import refused, unmet
+from metaraft.machine_books import Books, no_such_bucket
+from metaraft.machine_chunks import Referenced, check_copy, check_new, write
+from metaraft.machine_trash import share
+from metaraft.machine_versions import (
+    Found,
+    Place,
+    add,
+    bucket_of,
+    done,
+    invalid_owner,
+    makes_null,
+    named,
+    newest,
+    place_of,
+    present,
+    retag,
+    take_out,
+    wanted,
 )
-from metaraft.conditions import Present, refused, unmet
-from metaraft.machine_books import OWNER_BYTES_MAX, Books, encode, no_such_bucket
-from metaraft.machine_chunks import Referenced, check_copy, check_new, discard, write
-from metaraft.model import Assembled, Body, Bucket, DeleteMarker, Inline, Part, Parts, Version
-from metaraft.rows import Trash, invalid_key, version_key, versions_key, versions_stop
-
-_decode_version = msgspec.msgpack.Decoder(Version).decode
-
-
-class _Current(NamedTuple):
-    """A row and the version in it."""
-
-    row_key: bytes
-    version: Version
-
-
-def _current(books: Books, versions: bytes) -> _Current | None:
-    """The newest version of a key, found by one seek."""
-    row = books.rows.first(versions, versions_stop(versions))
-    return None if row is None else _Current(row[0], _decode_version(row[1]))
-
-
-def _present(current: _Current | None) -> Present | None:
-    if current is None or isinstance(current.version.body, DeleteMarker):
-        return None
-    return Present(current.version.etag, current.version.created_ms)
+from metaraft.model import (
+    Assembled,
+    Body,
+    Checksum,
+    ChecksumAlgorithm,
+    DeleteMarker,
+    Inline,
+    Part,
+    Parts,
+    Version,
+)
 
 
 def put_object(books: Books, space: int, command: PutObject) -> Result:
     """A new current version with bytes of its own."""
-    bucket = books.bucket(command.bucket)
-    if bucket is None or bucket.space != space or bucket.bucket_id != command.bucket_id:
+    bucket = bucket_of(books, space, command.bucket)
+    if isinstance(bucket, Failed):
+        return bucket
+    if bucket.bucket_id != command.bucket_id:
         return no_such_bucket(command.bucket)
-    key = command.key.encode()
-    reason = invalid_key(command.key, key)
-    if reason is not None:
-        return refused("InvalidKey", reason)
-    if len(command.owner.encode()) > OWNER_BYTES_MAX:
-        return refused("InvalidOwner", f"an owner has at most {OWNER_BYTES_MAX} bytes")
+    place = place_of(bucket, command.key)
+    if isinstance(place, Failed):
+        return place
+    failed = invalid_owner(command.owner)
+    if failed is not None:
+        return failed
     reason = _invalid_body(command.body, command.size)
     if reason is not None:
         return refused("BadBody", reason)
-    versions = versions_key(bucket.space, bucket.bucket_id, key)
-    current = _current(books, versions)
-    failed = unmet(command.condition, _present(current), command.key)
+    first = newest(books, place)
+    failed = unmet(command.condition, present(first), command.key)
     if failed is not None:
         return failed
     changes: list[Referenced] = []
     if isinstance(command.body, Parts):
-        checked = check_new(books, space, bucket.scheme, command.body.parts, command.chunks)
+        checked = check_new(books, space, place.bucket.scheme, command.body.parts, command.chunks)
         if isinstance(checked, Failed):
             return checked
         changes = checked
@@ -82,8 +77,11 @@ def put_object(books: Books, space: int, command: PutObject) -> Result:
         user_metadata=command.user_metadata,
         checksums=command.checksums,
         owner=command.owner,
+        null=makes_null(place.bucket),
+        tags=command.tags,
     )
-    return _replace(books, bucket, command.key, versions, current, version, changes)
+    write(books, space, changes)
+    return add(books, place, first, version)
 
 
 def _invalid_body(body: Body, size: int) -> str | None:
@@ -92,7 +90,7 @@ def _invalid_body(body: Body, size: int) -> str | None:
             return None if len(data) == size else f"the body has {len(data)} bytes, not {size}"
         case Parts(parts):
             for part in parts:
-                reason = _invalid_part(part)
+                reason = invalid_part(part)
                 if reason is not None:
                     return reason
             total = sum(part.size for part in parts)
@@ -103,7 +101,8 @@ def _invalid_body(body: Body, size: int) -> str | None:
             return "an assembled body is made by completing an upload"
 
 
-def _invalid_part(part: Part) -> str | None:
+def invalid_part(part: Part) -> str | None:
+    """Why a part's references do not fit together, or None."""
     total = 0
     for ref in part.chunks:
         if ref.offset < 0 or ref.length < 1 or ref.offset + ref.length > ref.chunk_bytes:
@@ -114,24 +113,29 @@ def _invalid_part(part: Part) -> str | None:
 
 def copy_object(books: Books, space: int, command: CopyObject) -> Result:
     """A new current version that refers to the bytes of another, as it is at this place in the log."""
-    source_bucket = books.bucket(command.source_bucket)
-    if source_bucket is None or source_bucket.space != space:
-        return no_such_bucket(command.source_bucket)
-    bucket = books.bucket(command.bucket)
-    if bucket is None or bucket.space != space:
-        return no_such_bucket(command.bucket)
-    key = command.key.encode()
-    reason = invalid_key(command.key, key)
-    if reason is not None:
-        return refused("InvalidKey", reason)
-    if len(command.owner.encode()) > OWNER_BYTES_MAX:
-        return refused("InvalidOwner", f"an owner has at most {OWNER_BYTES_MAX} bytes")
-    source = _source(books, source_bucket, command.source_key, command.source_condition)
-    if isinstance(source, Failed):
-        return source
-    versions = versions_key(bucket.space, bucket.bucket_id, key)
-    current = _current(books, versions)
-    failed = unmet(command.condition, _present(current), command.key)
+    bucket = bucket_of(books, space, command.bucket)
+    if isinstance(bucket, Failed):
+        return bucket
+    place = place_of(bucket, command.key)
+    if isinstance(place, Failed):
+        return place
+    failed = invalid_owner(command.owner)
+    if failed is not None:
+        return failed
+    source_bucket = bucket_of(books, space, command.source_bucket)
+    if isinstance(source_bucket, Failed):
+        return source_bucket
+    found = wanted(books, source_bucket, command.source_key, command.source_which)
+    if isinstance(found, Failed):
+        return found
+    source = found.version
+    failed = unmet(command.source_condition, present(found), command.source_key)
+    if failed is None and command.source_revision is not None:
+        failed = changed(source, command.source_revision)
+    if failed is not None:
+        return failed
+    first = newest(books, place)
+    failed = unmet(command.condition, present(first), command.key)
     if failed is not None:
         return failed
     changes = check_copy(books, space, source.body.parts) if isinstance(source.body, Parts) else []
@@ -143,66 +147,90 @@ def copy_object(books: Books, space: int, command: CopyObject) -> Result:
         content_type=replaced[0],
         headers=replaced[1],
         user_metadata=replaced[2],
+        checksums=_added(source.checksums, command.checksums),
         owner=command.owner,
+        null=makes_null(place.bucket),
+        tags=source.tags if command.replace_tags is None else command.replace_tags,
     )
-    return _replace(books, bucket, command.key, versions, current, version, changes)
+    write(books, space, changes)
+    if isinstance(source.body, Assembled):
+        share(books, space, source.body.upload_id)
+    return add(books, place, first, version)
 
 
-def _source(books: Books, bucket: Bucket, key: str, condition: Condition) -> Version | Failed:
-    """The version to copy from, if its condition holds."""
-    encoded = key.encode()
-    found = None
-    if invalid_key(key, encoded) is None:
-        found = _current(books, versions_key(bucket.space, bucket.bucket_id, encoded))
-    if found is None or isinstance(found.version.body, DeleteMarker):
-        return refused("NoSuchKey", f"there is no {key!r} in the bucket {bucket.name!r}")
-    failed = unmet(condition, _present(found), key)
-    return found.version if failed is None else failed
+def changed(source: Version, revision: int) -> Failed | None:
+    """The refusal if the source of a copy is no longer the version that the caller has read."""
+    if source.revision == revision:
+        return None
+    message = f"the source is the version of revision {source.revision} by now, not of {revision}"
+    return Failed("unavailable", "SourceChanged", message)
+
+
+def _added(
+    present: dict[ChecksumAlgorithm, Checksum], asked: dict[ChecksumAlgorithm, Checksum]
+) -> dict[ChecksumAlgorithm, Checksum]:
+    """A copy's checksums. What was asked for comes first: the first is the one that is shown."""
+    return asked | {algorithm: one for algorithm, one in present.items() if algorithm not in asked}
 
 
 def delete_object(books: Books, space: int, command: DeleteObject) -> Result:
-    """Take the current version out."""
-    bucket = books.bucket(command.bucket)
-    if bucket is None or bucket.space != space:
-        return no_such_bucket(command.bucket)
-    key = command.key.encode()
-    current = None
-    if invalid_key(command.key, key) is None:
-        current = _current(books, versions_key(bucket.space, bucket.bucket_id, key))
-    failed = unmet(command.condition, _present(current), command.key)
+    """Take a version out; or, where versions are kept and none is named, make a delete marker the newest."""
+    bucket = bucket_of(books, space, command.bucket)
+    if isinstance(bucket, Failed):
+        return bucket
+    failed = invalid_owner(command.owner)
+    if failed is not None:
+        return failed
+    which = command.which
+    place = place_of(bucket, command.key)
+    first = found = None
+    if isinstance(place, Place):
+        first = newest(books, place)
+        found = first if which is None else named(books, place, which, first)
+    failed = unmet(command.condition, present(found), command.key)
     if failed is not None:
         return failed
     now = books.state.state_time_ms
-    if current is None:
-        return ObjectDone(books.revision(space), now, "", existed=False)
+    if isinstance(place, Place) and which is None and bucket.versioning != "off":
+        return _mark(books, place, first, command.owner)
+    if first is None or found is None or isinstance(place, Failed):
+        null = which is None or which.revision is None
+        return ObjectDone(books.revision(space), now, "", existed=False, null=null, versioning=bucket.versioning)
     revision = books.revise(space)
-    _take_out(books, bucket, command.key, current, revision)
-    return ObjectDone(revision, now, "", existed=True)
+    take_out(books, place, first, found, revision)
+    return ObjectDone(
+        revision,
+        now,
+        "",
+        existed=True,
+        null=found.version.null,
+        delete_marker=found.is_marker,
+        versioning=bucket.versioning,
+    )
 
 
-def _replace(
-    books: Books,
-    bucket: Bucket,
-    key: str,
-    versions: bytes,
-    current: _Current | None,
-    version: Version,
-    changes: list[Referenced],
-) -> Result:
-    """Make `version` the only one of its key."""
-    write(books, bucket.space, changes)
-    if current is not None:
-        _take_out(books, bucket, key, current, version.revision)
-    books.rows.insert(version_key(versions, version.revision), encode(version))
-    books.use(bucket, version.owner, version.size, 1)
-    return ObjectDone(version.revision, version.created_ms, version.etag, existed=_present(current) is not None)
+def _mark(books: Books, place: Place, first: Found | None, owner: str) -> ObjectDone:
+    marker = Version(
+        revision=books.revise(place.bucket.space),
+        created_ms=books.state.state_time_ms,
+        size=0,
+        etag="",
+        content_type="",
+        body=DeleteMarker(),
+        owner=owner,
+        null=makes_null(place.bucket),
+    )
+    return add(books, place, first, marker)
 
 
-def _take_out(books: Books, bucket: Bucket, key: str, current: _Current, revision: int) -> None:
-    """Move a version to the trash: its usage ends now, its references later."""
-    gone = current.version
-    books.rows.delete(current.row_key)
-    books.use(bucket, gone.owner, -gone.size, -1)
-    if isinstance(gone.body, Parts):
-        trash = Trash(bucket.bucket_id, key, gone.revision, gone.body.parts)
-        discard(books, bucket.space, revision, trash)
+def set_tags(books: Books, space: int, command: SetTags) -> Result:
+    """Replace the tags of a version, which stays what it is."""
+    bucket = bucket_of(books, space, command.bucket)
+    if isinstance(bucket, Failed):
+        return bucket
+    found = wanted(books, bucket, command.key, command.which)
+    if isinstance(found, Failed):
+        return found
+    books.revise(space)
+    retag(books, found, command.tags)
+    return done(found.version, bucket.versioning, existed=True)

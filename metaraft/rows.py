@@ -25,7 +25,7 @@ Kinds and their keys (big-endian integers, so byte order is the order of numbers
 | PART | space, upload id, number | `PartHead` of an upload or of what was completed from it |
 | PART_CHUNKS | space, upload id, number | that part's `ChunkRef`s, which completing need not read |
 | ASSEMBLY | space, upload id | `Assembly`: how many versions have these parts, and what the first one was |
-| TRASH | space, revision | `Trash`: what is gone and whose references still count |
+| TRASH | space, revision | `Trash`: what a mutation took out and whose references still count |
 | CHUNK | space, scheme, chunk id | `Chunk` |
 | ZERO | space, zero_since, scheme, chunk id | empty: the chunks without references, oldest first |
 
@@ -45,7 +45,7 @@ from awscrt.checksums import crc32c
 
 from cluster.errors import Corrupt
 from cluster.limits import KEY_BYTES_MAX
-from metaraft.model import Coded, Copies, Part, Scheme
+from metaraft.model import Coded, Copies, Part, Scheme, Versioning
 
 SCHEMA = 1
 """Version of the row formats. A store of another schema is not opened."""
@@ -57,6 +57,7 @@ SET_HASH_MODULUS = 1 << 128
 REVISION_MAX = (1 << 64) - 1
 DISK_ID_BYTES = 16
 CHUNK_ID_BYTES = 32
+UPLOAD_ID_BYTES = 16
 
 
 class Kind(enum.IntEnum):
@@ -113,13 +114,35 @@ class Name(msgspec.Struct, frozen=True, array_like=True):
     bucket_id: int
 
 
+class PartRows(msgspec.Struct, frozen=True, array_like=True):
+    """Parts that are rows of their own, by their numbers, ascending; None: all that the upload has."""
+
+    upload_id: bytes
+    numbers: tuple[int, ...] | None = None
+
+
 class Trash(msgspec.Struct, frozen=True, array_like=True):
-    """A version taken out of its bucket, with the references that are still to be taken down."""
+    """What one mutation took out of a bucket, with the references that are still to be taken down.
+
+    `revision` is the version's that is gone, or 0 if only parts of an upload are.
+    """
 
     bucket_id: int
     key: str
     revision: int
     parts: tuple[Part, ...]
+    rows: tuple[PartRows, ...] = ()
+
+
+class Assembly(msgspec.Struct, frozen=True, array_like=True):
+    """The parts of a completed upload: how many versions have them (never 0), and where and how the first was made."""
+
+    count: int
+    bucket_id: int
+    key: str
+    revision: int
+    existed: bool
+    versioning: Versioning
 
 
 class Reader(Protocol):
@@ -173,7 +196,7 @@ def space_key(space: int, kind: Kind = Kind.SPACE) -> bytes:
 
 
 def bucket_key(space: int, bucket_id: int, kind: Kind = Kind.BUCKET) -> bytes:
-    """Key of a bucket's row or usage, or (VERSION) what the keys of its versions begin with."""
+    """Key of a bucket's row or usage, or (VERSION, UPLOAD, ...) what the keys of its rows begin with."""
     return _BUCKET.pack(kind, space, bucket_id)
 
 
@@ -255,6 +278,17 @@ def part_key(space: int, upload_id: bytes, number: int, kind: Kind = Kind.PART) 
 def assembly_key(space: int, upload_id: bytes) -> bytes:
     """Key of what is known of a completed upload."""
     return _SPACE.pack(Kind.ASSEMBLY, space) + upload_id
+
+
+def parts_key(space: int, upload_id: bytes) -> bytes:
+    """What the keys of all parts of an upload begin with."""
+    return _SPACE.pack(Kind.PART, space) + upload_id
+
+
+def part_number(row_key: bytes) -> int:
+    """The number in a part's key."""
+    number: int = _NUMBER.unpack(row_key[-_NUMBER.size :])[0]
+    return number
 
 
 def trash_key(space: int, revision: int) -> bytes:

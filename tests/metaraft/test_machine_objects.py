@@ -147,7 +147,7 @@ def test_a_put_is_read_back_with_revision_and_time() -> None:
     metadata = with_bucket()
     metadata.now_ms += 1234
     done = metadata.do(put("k", b"hello", owner="me"))
-    assert done == ObjectDone(2, START_MS + 1234, etag(b"hello"), existed=False)
+    assert done == ObjectDone(2, START_MS + 1234, etag(b"hello"), existed=False, size=5)
     version = current(metadata, "k")
     assert version.body == Inline(b"hello")
     assert (version.revision, version.created_ms, version.size, version.owner) == (2, START_MS + 1234, 5, "me")
@@ -264,7 +264,7 @@ def test_a_copy_has_the_bytes_and_metadata_of_its_source() -> None:
     metadata.now_ms += 5
     done = metadata.do(CopyObject("b", "k", "c", "k2", owner="me"))
     source, copy = current(metadata, "k"), current(metadata, "k2", "c")
-    assert done == ObjectDone(copy.revision, START_MS + 5, source.etag, existed=False)
+    assert done == ObjectDone(copy.revision, START_MS + 5, source.etag, existed=False, size=300)
     same = msgspec.structs.replace(copy, revision=source.revision, created_ms=source.created_ms, owner="")
     assert same == source
     found = metadata.ask(GetObject("c", "k2"))

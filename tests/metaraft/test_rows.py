@@ -8,10 +8,15 @@ from cluster.errors import Corrupt
 from metaraft.model import Coded, Copies, Scheme
 from metaraft.rows import (
     Kind,
+    assembly_key,
     bucket_key,
     chunk_key,
     invalid_key,
     name_key,
+    null_key,
+    part_key,
+    part_number,
+    parts_key,
     results_key,
     row_hash,
     scheme_bytes,
@@ -20,6 +25,7 @@ from metaraft.rows import (
     successor,
     trash_key,
     unseal,
+    upload_key,
     version_key,
     versions_key,
     versions_stop,
@@ -28,6 +34,7 @@ from metaraft.rows import (
 
 object_keys = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
 revisions = st.integers(0, (1 << 64) - 1)
+upload_ids = st.binary(min_size=16, max_size=16)
 
 
 def row_of(key: str, revision: int) -> bytes:
@@ -46,6 +53,23 @@ def test_one_seek_finds_the_versions_of_a_key_and_no_other(a: str, b: str, revis
     assert (versions <= row_of(b, revision) < versions_stop(versions)) == (a == b)
 
 
+@given(object_keys, object_keys, upload_ids, upload_ids)
+def test_uploads_sort_by_key_bytes_then_by_their_ids(a: str, b: str, first: bytes, second: bytes) -> None:
+    rows = [upload_key(1, 7, key.encode(), one) for key, one in ((a, first), (b, second))]
+    assert (rows[0] < rows[1]) == ((a.encode(), first) < (b.encode(), second))
+
+
+@given(upload_ids, upload_ids, st.integers(1, 10_000), st.integers(1, 10_000))
+def test_parts_sort_by_number_and_one_scan_finds_those_of_an_upload(
+    one: bytes, other: bytes, number: int, second: int
+) -> None:
+    for kind in (Kind.PART, Kind.PART_CHUNKS):
+        assert (part_key(1, one, number, kind) < part_key(1, one, second, kind)) == (number < second)
+    parts = parts_key(1, one)
+    assert part_number(part_key(1, one, number)) == number
+    assert (parts <= part_key(1, other, number) < successor(parts)) == (one == other)
+
+
 @given(st.binary(min_size=1).filter(lambda start: start.strip(b"\xff")), st.binary())
 def test_the_successor_bounds_all_that_begins_so(start: bytes, more: bytes) -> None:
     assert start + more < successor(start)
@@ -53,7 +77,11 @@ def test_the_successor_bounds_all_that_begins_so(start: bytes, more: bytes) -> N
 
 
 def test_kinds_do_not_share_a_first_byte_with_another() -> None:
+    versions = versions_key(1, 7, b"k")
     keys = [space_key(1), name_key("b"), bucket_key(1, 2), trash_key(1, 3), results_key(4, 5), zero_key(1, 6, b"", b"")]
+    keys += [version_key(versions, 1), null_key(1, 7, b"k"), upload_key(1, 7, b"k", b"u" * 16)]
+    keys += [part_key(1, b"u" * 16, 1, kind) for kind in (Kind.PART, Kind.PART_CHUNKS)]
+    keys += [assembly_key(1, b"u" * 16)]
     assert [key[0] for key in keys] == [
         Kind.SPACE,
         Kind.NAME,
@@ -61,6 +89,12 @@ def test_kinds_do_not_share_a_first_byte_with_another() -> None:
         Kind.TRASH,
         Kind.RESULTS,
         Kind.ZERO,
+        Kind.VERSION,
+        Kind.NULL,
+        Kind.UPLOAD,
+        Kind.PART,
+        Kind.PART_CHUNKS,
+        Kind.ASSEMBLY,
     ]
 
 
@@ -72,6 +106,7 @@ def test_schemes_have_a_key_each() -> None:
 
 def test_the_longest_key_fits_into_lmdb() -> None:
     assert len(row_of("k" * 1024, 1)) <= 1978
+    assert len(upload_key(1, 7, b"k" * 1024, b"u" * 16)) <= 1978
 
 
 @pytest.mark.parametrize(
