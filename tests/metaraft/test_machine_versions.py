@@ -20,7 +20,7 @@ from metaraft.memory_rows import MemoryRows
 from metaraft.model import Checksum, ChecksumAlgorithm, DeleteMarker, Inline, Usage, Version, Versioning, Which
 from metaraft.rows import Kind, owner_key
 from tests.metaraft.metadata import START_MS, Metadata, acks, etag, put, put_chunks, with_bucket
-from tests.metaraft.versions import kinds, null_row, set_versioning, trash_rows, value, versions
+from tests.metaraft.versions import kinds, made, null_row, set_versioning, trash_rows, value, versions
 
 NULL = Which()
 
@@ -29,12 +29,6 @@ def with_versions(versioning: Versioning) -> Metadata:
     metadata = with_bucket(disks=3)
     set_versioning(metadata, versioning)
     return metadata
-
-
-def do(metadata: Metadata, command: Command) -> ObjectDone:
-    result = metadata.do(command)
-    assert isinstance(result, ObjectDone), result
-    return result
 
 
 def history(metadata: Metadata, key: str = "k") -> list[str]:
@@ -52,7 +46,7 @@ def played(metadata: Metadata, story: str) -> None:
         if step in "+-":
             set_versioning(metadata, "enabled" if step == "+" else "suspended")
         else:
-            do(metadata, DeleteObject("b", "k") if step == "x" else put("k", step.encode()))
+            made(metadata, DeleteObject("b", "k") if step == "x" else put("k", step.encode()))
 
 
 def check_null(metadata: Metadata, key: str = "k") -> None:
@@ -106,7 +100,7 @@ def test_any_version_can_be_taken_out_and_the_null_one_is_still_found(story: str
         metadata = with_bucket()
         played(metadata, story)
         left = history(metadata)
-        result = do(metadata, DeleteObject("b", "k", which=NULL if gone.null else Which(gone.revision)))
+        result = made(metadata, DeleteObject("b", "k", which=NULL if gone.null else Which(gone.revision)))
         assert (result.existed, result.null, result.etag) == (True, gone.null, "")
         assert result.delete_marker == isinstance(gone.body, DeleteMarker)
         del left[place]
@@ -124,46 +118,41 @@ def test_a_key_can_be_emptied_version_by_version_in_any_order(story: str) -> Non
         played(metadata, story)
         there = versions(metadata)
         for version in reversed(there) if backwards else there:
-            do(metadata, DeleteObject("b", "k", which=NULL if version.null else Which(version.revision)))
+            made(metadata, DeleteObject("b", "k", which=NULL if version.null else Which(version.revision)))
             check_null(metadata)
         assert not {Kind.VERSION, Kind.NULL, Kind.BUCKET_USAGE, Kind.OWNER_USAGE} & set(kinds(metadata))
 
 
 @pytest.mark.parametrize(
-    ("versioning", "made"),
-    [
-        ("off", ObjectDone(3, START_MS, "", existed=True, null=True, versioning="off")),
-        ("enabled", ObjectDone(3, START_MS, "", existed=True, null=False, delete_marker=True, versioning="enabled")),
-        ("suspended", ObjectDone(3, START_MS, "", existed=True, null=True, delete_marker=True, versioning="suspended")),
-    ],
+    ("versioning", "null", "marker"), [("off", True, False), ("enabled", False, True), ("suspended", True, True)]
 )
-def test_a_delete_says_what_it_made(versioning: Versioning, made: ObjectDone) -> None:
-    metadata = with_bucket()
-    set_versioning(metadata, versioning)
-    metadata.do(put("k"))
-    assert metadata.do(DeleteObject("b", "k", owner="me")) == made
+def test_a_delete_says_what_it_made(versioning: Versioning, null: bool, marker: bool) -> None:
+    metadata = with_versions(versioning)
+    revision = made(metadata, put("k")).revision
+    done = metadata.do(DeleteObject("b", "k", owner="me"))
+    assert done == ObjectDone(revision + 1, START_MS, "", True, null, marker, versioning=versioning)
     markers = [version.owner for version in versions(metadata) if isinstance(version.body, DeleteMarker)]
-    assert markers == ([] if versioning == "off" else ["me"])
+    assert markers == ["me"] * marker
 
 
 @pytest.mark.parametrize(("versioning", "null"), [("off", True), ("enabled", False), ("suspended", True)])
 def test_a_put_says_what_it_made(versioning: Versioning, null: bool) -> None:
-    metadata = with_bucket()
-    set_versioning(metadata, versioning)
+    metadata = with_versions(versioning)
     checksums: dict[ChecksumAlgorithm, Checksum] = {"CRC32": Checksum(b"1234")}
     command = msgspec.structs.replace(put("k", b"hello"), checksums=checksums, tags={"a": "b"})
-    made = ObjectDone(2, START_MS, etag(b"hello"), False, null, False, 5, checksums, versioning)
-    assert metadata.do(command) == made
+    done = metadata.do(command)
+    revision = metadata.machine.revision()
+    assert done == ObjectDone(revision, START_MS, etag(b"hello"), False, null, False, 5, checksums, versioning)
     assert versions(metadata)[0].tags == {"a": "b"}
 
 
 def test_what_existed_before_is_an_object_and_no_delete_marker() -> None:
     metadata = with_versions("enabled")
-    assert not do(metadata, put("k")).existed
-    assert do(metadata, put("k")).existed
-    assert do(metadata, DeleteObject("b", "k")).existed
-    assert not do(metadata, DeleteObject("b", "k")).existed
-    assert not do(metadata, put("k")).existed
+    assert not made(metadata, put("k")).existed
+    assert made(metadata, put("k")).existed
+    assert made(metadata, DeleteObject("b", "k")).existed
+    assert not made(metadata, DeleteObject("b", "k")).existed
+    assert not made(metadata, put("k")).existed
 
 
 def test_deleting_a_version_that_is_not_there_is_no_error_and_no_mutation() -> None:
@@ -173,7 +162,7 @@ def test_deleting_a_version_that_is_not_there_is_no_error_and_no_mutation() -> N
     before = metadata.facts()
     for which in (NULL, Which(1), Which(0), Which(-1), Which((1 << 64) - 1), Which(newest + 1)):
         for key in ("k", "none", "", "k" * 2000, "a\0b"):
-            done = do(metadata, DeleteObject("b", key, which=which))
+            done = made(metadata, DeleteObject("b", key, which=which))
             assert (done.revision, done.existed, done.delete_marker) == (newest, False, False)
             assert (done.null, done.versioning) == (which == NULL, "enabled")
     assert metadata.facts() == before
@@ -182,19 +171,19 @@ def test_deleting_a_version_that_is_not_there_is_no_error_and_no_mutation() -> N
 def test_a_key_that_no_row_could_keep_gets_no_delete_marker() -> None:
     metadata = with_versions("enabled")
     for key in ("", "k" * 1025, "a\0b"):
-        done = do(metadata, DeleteObject("b", key))
+        done = made(metadata, DeleteObject("b", key))
         assert (done.existed, done.delete_marker) == (False, False)
     assert Kind.VERSION not in kinds(metadata)
 
 
 def test_a_null_version_has_no_other_name_than_null() -> None:
     metadata = with_versions("off")
-    revision = do(metadata, put("k")).revision
+    revision = made(metadata, put("k")).revision
     for versioning in ("off", "enabled", "suspended"):
         set_versioning(metadata, versioning)
-        assert not do(metadata, DeleteObject("b", "k", which=Which(revision))).existed
+        assert not made(metadata, DeleteObject("b", "k", which=Which(revision))).existed
         assert metadata.code(SetTags("b", "k", {}, Which(revision))) == "NoSuchVersion"
-    assert do(metadata, DeleteObject("b", "k", which=NULL)).existed
+    assert made(metadata, DeleteObject("b", "k", which=NULL)).existed
 
 
 def test_a_put_under_versions_of_another_key_that_begins_alike_disturbs_nothing() -> None:
@@ -283,6 +272,7 @@ def test_no_operation_touches_more_rows_the_more_versions_a_key_has(versioning: 
         metadata.rows, before = Counting(), metadata.rows
         for row in before.items():
             metadata.rows.put(*row)
+        metadata.restart()
         played(metadata, "a+" + "b" * count)
         some = Which(versions(metadata)[count // 2].revision)
         set_versioning(metadata, versioning)
@@ -297,7 +287,7 @@ def test_no_operation_touches_more_rows_the_more_versions_a_key_has(versioning: 
         steps = []
         for command in commands:
             before_it = metadata.rows.touched
-            do(metadata, command)
+            made(metadata, command)
             steps.append(metadata.rows.touched - before_it)
         return steps
 
@@ -311,24 +301,24 @@ def test_no_operation_touches_more_rows_the_more_versions_a_key_has(versioning: 
 
 def test_a_condition_of_a_delete_is_decided_on_the_version_that_is_named() -> None:
     metadata = with_versions("enabled")
-    old, new = do(metadata, put("k", b"old")), do(metadata, put("k", b"new"))
+    old, new = made(metadata, put("k", b"old")), made(metadata, put("k", b"new"))
     only_old = Condition(if_match=(etag(b"old"),))
     assert metadata.code(DeleteObject("b", "k", only_old)) == "PreconditionFailed"
     assert metadata.code(DeleteObject("b", "k", only_old, Which(new.revision))) == "PreconditionFailed"
     assert metadata.code(DeleteObject("b", "k", only_old, Which(1))) == "PreconditionFailed"
-    assert do(metadata, DeleteObject("b", "k", only_old, Which(old.revision))).existed
+    assert made(metadata, DeleteObject("b", "k", only_old, Which(old.revision))).existed
     assert history(metadata) == ["new"]
 
 
 def test_a_delete_marker_is_no_object_to_a_condition() -> None:
     metadata = with_versions("enabled")
     metadata.do(put("k"))
-    marker = do(metadata, DeleteObject("b", "k"))
+    marker = made(metadata, DeleteObject("b", "k"))
     any_object = Condition(if_match=("*",))
     assert metadata.code(put("k", condition=any_object)) == "PreconditionFailed"
     assert metadata.code(DeleteObject("b", "k", any_object)) == "PreconditionFailed"
     assert metadata.code(DeleteObject("b", "k", any_object, Which(marker.revision))) == "PreconditionFailed"
-    assert do(metadata, put("k", condition=Condition(if_none_match=("*",)))).etag
+    assert made(metadata, put("k", condition=Condition(if_none_match=("*",)))).etag
 
 
 _AT = 10_000_500
@@ -358,12 +348,12 @@ def test_a_delete_can_ask_for_a_time_of_whole_seconds_and_a_size(condition: Cond
 
 def test_time_and_size_of_the_version_itself_are_compared() -> None:
     metadata = with_versions("enabled")
-    old = do(metadata, put("k", b"123"))
+    old = made(metadata, put("k", b"123"))
     metadata.now_ms += 1000
     metadata.do(put("k", b"12345"))
     asked = Condition(if_made_ms=START_MS, if_size=3)
     assert metadata.code(DeleteObject("b", "k", asked)) == "PreconditionFailed"
-    assert do(metadata, DeleteObject("b", "k", asked, Which(old.revision))).existed
+    assert made(metadata, DeleteObject("b", "k", asked, Which(old.revision))).existed
 
 
 # ---- copies
@@ -371,11 +361,11 @@ def test_time_and_size_of_the_version_itself_are_compared() -> None:
 
 def test_a_version_that_is_named_is_copied_though_it_is_not_current() -> None:
     metadata = with_versions("enabled")
-    old = do(metadata, put("k", b"old"))
+    old = made(metadata, put("k", b"old"))
     metadata.do(put("k", b"new"))
     metadata.do(DeleteObject("b", "k"))
     assert metadata.code(CopyObject("b", "k", "b", "t")) == "NoSuchKey"
-    done = do(metadata, CopyObject("b", "k", "b", "k", source_which=Which(old.revision)))
+    done = made(metadata, CopyObject("b", "k", "b", "k", source_which=Which(old.revision)))
     assert (done.existed, done.null, done.size, done.etag) == (False, False, 3, etag(b"old"))
     assert history(metadata) == ["old", "x", "new", "old"]
 
@@ -383,7 +373,7 @@ def test_a_version_that_is_named_is_copied_though_it_is_not_current() -> None:
 def test_a_copy_of_a_delete_marker_or_of_no_version_is_refused() -> None:
     metadata = with_versions("enabled")
     metadata.do(put("k"))
-    marker = do(metadata, DeleteObject("b", "k"))
+    marker = made(metadata, DeleteObject("b", "k"))
     sources = {"VersionIsDeleteMarker": Which(marker.revision), "NoSuchVersion": Which(1), "NoSuchKey": None}
     for code, which in sources.items():
         assert metadata.code(CopyObject("b", "k", "b", "t", source_which=which)) == code
@@ -392,8 +382,8 @@ def test_a_copy_of_a_delete_marker_or_of_no_version_is_refused() -> None:
 
 def test_a_copy_is_refused_once_its_source_is_another_version() -> None:
     metadata = with_versions("off")
-    read = do(metadata, put("k", b"1")).revision
-    do(metadata, CopyObject("b", "k", "b", "t", source_revision=read))
+    read = made(metadata, put("k", b"1")).revision
+    made(metadata, CopyObject("b", "k", "b", "t", source_revision=read))
     metadata.do(put("k", b"2"))
     result = metadata.do(CopyObject("b", "k", "b", "t", source_revision=read))
     assert isinstance(result, Failed)
@@ -405,9 +395,9 @@ def test_a_copy_keeps_or_replaces_tags_and_adds_checksums_in_front() -> None:
     sha, crc, other = Checksum(b"s" * 32), Checksum(b"c" * 4), Checksum(b"d" * 4)
     command = msgspec.structs.replace(put("k"), checksums={"SHA256": sha, "CRC32": crc}, tags={"a": "b"})
     metadata.do(command)
-    do(metadata, CopyObject("b", "k", "b", "same"))
-    do(metadata, CopyObject("b", "k", "b", "new", replace_tags={}, checksums={"CRC32C": other}))
-    do(metadata, CopyObject("b", "k", "b", "again", replace_tags={"c": "d"}, checksums={"CRC32": other}))
+    made(metadata, CopyObject("b", "k", "b", "same"))
+    made(metadata, CopyObject("b", "k", "b", "new", replace_tags={}, checksums={"CRC32C": other}))
+    made(metadata, CopyObject("b", "k", "b", "again", replace_tags={"c": "d"}, checksums={"CRC32": other}))
     found: list[Version] = [versions(metadata, key)[0] for key in ("same", "new", "again")]
     assert [version.tags for version in found] == [{"a": "b"}, {}, {"c": "d"}]
     assert [list(version.checksums.items()) for version in found] == [
@@ -421,7 +411,7 @@ def test_a_copy_onto_the_null_version_it_reads_keeps_the_bytes() -> None:
     metadata = with_versions("suspended")
     metadata.do(put_chunks("k", ["x", "y"], acks(1, 2)))
     before = versions(metadata)[0]
-    do(metadata, CopyObject("b", "k", "b", "k", replace=("text/html", {}, {})))
+    made(metadata, CopyObject("b", "k", "b", "k", replace=("text/html", {}, {})))
     metadata.do(Dereference(1000))
     after = versions(metadata)
     assert [(one.body, one.content_type) for one in after] == [(before.body, "text/html")]
@@ -438,13 +428,13 @@ def test_tags_are_replaced_and_the_version_stays_what_it_is() -> None:
     new, old = versions(metadata)
     metadata.now_ms += 1000
     newest = metadata.machine.revision()
-    done = do(metadata, SetTags("b", "k", {"a": "b"}))
+    done = made(metadata, SetTags("b", "k", {"a": "b"}))
     assert done == ObjectDone(new.revision, START_MS, new.etag, True, False, size=3, versioning="enabled")
     assert metadata.machine.revision() == newest + 1
-    do(metadata, SetTags("b", "k", {"c": "d"}, Which(old.revision)))
+    made(metadata, SetTags("b", "k", {"c": "d"}, Which(old.revision)))
     replace = msgspec.structs.replace
     assert versions(metadata) == [replace(new, tags={"a": "b"}), replace(old, tags={"c": "d"})]
-    do(metadata, SetTags("b", "k", {}))
+    made(metadata, SetTags("b", "k", {}))
     assert versions(metadata)[0] == new
 
 
@@ -454,7 +444,7 @@ def test_only_a_version_with_bytes_has_tags() -> None:
     assert metadata.code(SetTags("b", "k", {})) == "NoSuchKey"
     assert metadata.code(SetTags("b", "", {})) == "NoSuchKey"
     metadata.do(put("k"))
-    marker = do(metadata, DeleteObject("b", "k"))
+    marker = made(metadata, DeleteObject("b", "k"))
     assert metadata.code(SetTags("b", "k", {})) == "NoSuchKey"
     assert metadata.code(SetTags("b", "k", {}, Which(marker.revision))) == "VersionIsDeleteMarker"
     assert metadata.code(SetTags("b", "k", {}, NULL)) == "NoSuchVersion"

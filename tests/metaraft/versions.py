@@ -7,17 +7,23 @@ from typing import Any
 import msgspec
 
 from metaraft.commands import (
+    Command,
     CompleteUpload,
     CopyPart,
     CreateUpload,
+    Dereference,
+    Dereferenced,
+    Done,
     ObjectDone,
     PartDone,
     PutPart,
+    SetVersioning,
     StoredChunk,
     UploadDone,
 )
+from metaraft.machine_chunks import ROWS_MAX
 from metaraft.model import (
-    Bucket,
+    Chunk,
     ChunkRef,
     Copies,
     Part,
@@ -25,6 +31,7 @@ from metaraft.model import (
     Scheme,
     Upload,
     UploadedPart,
+    Usage,
     Version,
     Versioning,
 )
@@ -35,6 +42,7 @@ from metaraft.rows import (
     Trash,
     assembly_key,
     bucket_key,
+    chunk_key,
     null_key,
     part_key,
     part_number,
@@ -45,7 +53,7 @@ from metaraft.rows import (
     versions_key,
     versions_stop,
 )
-from tests.metaraft.metadata import COPIES, Metadata, acks, chunk_id, encode
+from tests.metaraft.metadata import COPIES, Metadata, acks, chunk_id
 
 NONCE = b"12345678"
 CHUNK = 100
@@ -54,13 +62,11 @@ CHUNK = 100
 decode = msgspec.msgpack.decode
 
 
-def set_versioning(metadata: Metadata, versioning: Versioning, bucket_id: int = 1) -> None:
-    """Say in a bucket's row how it keeps versions."""
-    key = bucket_key(1, bucket_id)
-    bucket = value(metadata, key, Bucket)
-    assert bucket is not None
-    metadata.rows.put(key, encode(msgspec.structs.replace(bucket, versioning=versioning)))
-    metadata.restart()
+def set_versioning(metadata: Metadata, versioning: Versioning, bucket: str = "b") -> None:
+    """Enable or suspend versioning; `off` is how a bucket begins."""
+    if versioning != "off":
+        result = metadata.do(SetVersioning(bucket, versioning))
+        assert isinstance(result, Done), result
 
 
 # ---- rows as values
@@ -125,7 +131,32 @@ def kinds(metadata: Metadata) -> Counter[Kind]:
     return Counter(Kind(key[0]) for key, _ in metadata.rows.items())
 
 
-# ---- uploads
+def count(metadata: Metadata, name: object, scheme: Copies = COPIES) -> int:
+    """References to a named chunk."""
+    found = value(metadata, chunk_key(1, scheme_bytes(scheme), chunk_id(name)), Chunk)
+    return 0 if found is None else found.count
+
+
+def usage(metadata: Metadata, bucket_id: int = 1) -> Usage:
+    """What a bucket's counters say."""
+    return value(metadata, bucket_key(1, bucket_id, Kind.BUCKET_USAGE), Usage) or Usage()
+
+
+# ---- short commands
+
+
+def made(metadata: Metadata, command: Command) -> ObjectDone:
+    """What a command on an object made."""
+    result = metadata.do(command)
+    assert isinstance(result, ObjectDone), result
+    return result
+
+
+def dereference(metadata: Metadata, limit: int = ROWS_MAX) -> tuple[int, bool]:
+    """References taken down, and whether there is more."""
+    result = metadata.do(Dereference(limit))
+    assert isinstance(result, Dereferenced), result
+    return result.references, result.more
 
 
 def begin(metadata: Metadata, key: str = "k", bucket: str = "b", **more: Any) -> Upload:
