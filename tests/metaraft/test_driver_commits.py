@@ -10,6 +10,7 @@ from metaraft.commands import (
     Done,
     Envelope,
     RaiseLevel,
+    SetBucketSetting,
 )
 from metaraft.commits import Commits, Executed
 from metaraft.model import Copies
@@ -146,6 +147,16 @@ def test_while_space_is_short_only_what_does_not_grow_passes() -> None:
     assert add(commits, grows, refusal=full).said == ("unavailable", "LogFull")
     assert add(commits, envelope(), refusal=full).open
     assert add(commits, grows).open
+
+
+def test_while_space_is_short_a_setting_is_removed_and_not_written() -> None:
+    commits = Commits(Limits())
+    full = Unavailable("NoSpace", "full")
+    writes, removes = (
+        encode(Envelope(1, 1, b"k" * 16, 1000, SetBucketSetting("b", "cors", value))) for value in (b"rules", None)
+    )
+    assert add(commits, writes, refusal=full).said == ("unavailable", "NoSpace")
+    assert add(commits, removes, refusal=full).open
 
 
 def test_envelopes_travel_on_as_they_came() -> None:
