@@ -8,7 +8,9 @@ from lmdb.verify import verify
 
 from cluster.limits import MIB, Limits
 from metaraft.commands import (
+    AddAccessKey,
     AddHolders,
+    AddUser,
     Command,
     Condemn,
     CopyObject,
@@ -18,12 +20,15 @@ from metaraft.commands import (
     Dereference,
     DropHolder,
     RegisterDisk,
+    RemoveAccessKey,
+    RemoveUser,
+    SetBucketSetting,
     StoredChunk,
     Touch,
 )
 from metaraft.machine import Machine, found
 from metaraft.memory_rows import MemoryRows
-from metaraft.model import Disk
+from metaraft.model import AccessKey, Disk, User
 from metaraft.store import Store
 from tests.metaraft.metadata import (
     COPIES,
@@ -72,9 +77,20 @@ def some_command(random: Random, revision: int) -> Command:
         CreateBucket(f"b{random.randrange(4)}", "o", COPIES),
         DeleteBucket(f"b{random.randrange(4)}"),
         RegisterDisk(Disk(disk_id(random.randrange(1, 5)), "n", "z", random.randrange(3))),
+        SetBucketSetting(f"b{random.randrange(4)}", random.choice("xy"), random.choice([None, random.randbytes(3000)])),
+        some_command_on_users(random),
         Touch(),
     ]
-    return random.choices(choices, weights=[6, 6, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1])[0]
+    return random.choices(choices, weights=[6, 6, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])[0]
+
+
+def some_command_on_users(random: Random) -> Command:
+    """Any command on users and their keys; most of them have an effect after the first few."""
+    name = random.choice("uvw")
+    key = AccessKey(random.choice("KLMN"), name, random.randbytes(40))
+    user = User(name, str(random.randrange(1000)), name, random.choice(["", "e@", "f@"]))
+    choices = (AddUser(user, key), AddAccessKey(key), RemoveUser(name), RemoveAccessKey(key.access_key))
+    return random.choices(choices, weights=[3, 3, 1, 1])[0]
 
 
 def run(seed: int) -> Iterator[LogEntry]:

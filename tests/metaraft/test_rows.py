@@ -8,6 +8,7 @@ from cluster.errors import Corrupt
 from metaraft.model import Coded, Copies, Scheme
 from metaraft.rows import (
     Kind,
+    access_key_key,
     assembly_key,
     bucket_key,
     chunk_key,
@@ -21,11 +22,16 @@ from metaraft.rows import (
     row_hash,
     scheme_bytes,
     seal,
+    setting_key,
     space_key,
     successor,
     trash_key,
     unseal,
     upload_key,
+    user_email_key,
+    user_id_key,
+    user_key,
+    user_keys_key,
     version_key,
     versions_key,
     versions_stop,
@@ -95,6 +101,19 @@ def test_kinds_do_not_share_a_first_byte_with_another() -> None:
         Kind.PART,
         Kind.PART_CHUNKS,
         Kind.ASSEMBLY,
+    ]
+
+
+def test_rows_of_users_and_settings_begin_with_their_kinds() -> None:
+    keys = [setting_key(1, 2, "cors"), user_key("u"), user_id_key("i"), user_email_key("e"), access_key_key("a")]
+    keys.append(user_keys_key("u"))
+    assert [key[0] for key in keys] == [
+        Kind.SETTING,
+        Kind.USER,
+        Kind.USER_ID,
+        Kind.USER_EMAIL,
+        Kind.ACCESS_KEY,
+        Kind.USER_KEY,
     ]
 
 
