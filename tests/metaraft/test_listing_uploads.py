@@ -136,7 +136,7 @@ def test_what_cannot_be_in_a_key_is_compared_as_the_bytes_it_is(text: str) -> No
     assert merged(page(metadata, ListUploads("b", prefix=text))) == []
     expected = [one for one in whole(uploads) if one[0].encode() > text.encode()]
     assert merged(page(metadata, ListUploads("b", after_key=text))) == expected
-    assert merged(page(metadata, ListUploads("b", after_key=text, after_id=upload_id(9)))) == expected
+    assert merged(page(metadata, ListUploads("b", after_key=text, after_id=upload_id(0)))) == expected
     assert merged(page(metadata, ListUploads("b", delimiter=text))) == whole(uploads)
 
 
@@ -279,6 +279,17 @@ def test_a_walk_finds_every_old_upload_of_every_bucket_once(
         if age < made_before
     ]
     assert sorted(got) == sorted(expected)
+
+
+def test_a_walk_looks_at_no_more_rows_than_it_may_and_says_where_it_stopped() -> None:
+    metadata = with_bucket()
+    for revision in range(1, 6):
+        keep_upload(metadata.rows, "k", revision, created_ms=START_MS + revision)
+    found = metadata.ask(ListStaleUploads(START_MS + 2), rows_max=3)
+    assert isinstance(found, StaleUploadsFound)
+    assert found.uploads == (("b", "k", upload_id(1)),)
+    assert found.cursor is not None
+    assert found.cursor.endswith(upload_id(3))
 
 
 def test_a_cursor_that_was_not_given_is_refused_if_no_row_could_have_it() -> None:

@@ -15,15 +15,27 @@ from metaraft.commands import (
 )
 from metaraft.machine import UnknownMeaning
 from metaraft.memory_rows import MemoryRows
-from metaraft.model import Inline, Usage
+from metaraft.model import Inline, Usage, Which
 from metaraft.queries import (
     Answer,
     Ask,
+    GetAccessKey,
+    GetBucket,
+    GetBucketSetting,
+    GetHolders,
     GetObject,
+    GetParts,
     GetSpace,
+    GetUpload,
     GetUsage,
+    GetUser,
     ListBuckets,
     ListObjects,
+    ListParts,
+    ListStaleUploads,
+    ListUploads,
+    ListUsers,
+    ListVersions,
     ObjectFound,
     Query,
     UsageFound,
@@ -66,6 +78,7 @@ def test_store_and_twin_are_equal_after_every_transaction(tmp_path: Path, seed: 
     assert store.walk().set_hash == twin.set_hash
     assert store.walk().rows == len(twin.rows)
     queries: list[Query] = [GetSpace(), ListBuckets(), GetUsage("b"), ListObjects("b", delimiter="/")]
+    queries += [ListVersions("b", limit=7), ListUsers(), GetBucketSetting("b1", "x"), GetAccessKey("K")]
     listed = ask(twin.rows, ListObjects("b"))
     assert answer(store, ListObjects("b")) == listed
     queries += [GetObject("b", one.key) for one in getattr(listed, "objects", ())]
@@ -75,6 +88,42 @@ def test_store_and_twin_are_equal_after_every_transaction(tmp_path: Path, seed: 
     assert (facts.state_time_ms, facts.results_kept) == (twin.machine.state_time_ms, twin.machine.results_kept)
     store.close()
     assert faults_of_file(tmp_path / "s") == []
+
+
+@pytest.mark.parametrize("text", ["k" * 100_000, "\U0010ffff" * 2000, "a\0" * 5000])
+def test_no_text_of_a_query_is_too_long_for_the_store(tmp_path: Path, text: str) -> None:
+    store, twin = new_store(tmp_path / "s"), Twin()
+    for entry in (BUCKET, put_entry(2, b"1", b"2")):
+        store.apply([entry])
+        twin.apply(entry)
+    data = text.encode()
+    queries: list[Query] = [
+        GetBucket(text),
+        GetBucketSetting("b", text),
+        ListBuckets(text),
+        ListBuckets(prefix=text),
+        GetObject("b", text),
+        GetObject("b", text, which=Which()),
+        GetParts(data, (1,)),
+        GetUpload("b", text, b"u" * 16),
+        GetUpload("b", "k", data),
+        ListParts("b", "k", data),
+        ListObjects("b", text, text),
+        ListObjects("b", "", "", text),
+        ListVersions("b", text, text),
+        ListVersions("b", "", "", text, 5),
+        ListVersions("b", "", "", text, None, True),
+        ListUploads("b", text, text),
+        ListUploads("b", "", "", text, data),
+        ListUploads("b", "", "", "k", data),
+        ListStaleUploads(1, data),
+        GetAccessKey(text),
+        GetUser(text),
+        ListUsers(text),
+        GetHolders(COPIES, (data,)),
+    ]
+    assert [answer(store, query) for query in queries] == [ask(twin.rows, query) for query in queries]
+    store.close()
 
 
 def test_a_store_goes_on_after_it_was_opened_again(tmp_path: Path) -> None:
