@@ -14,7 +14,6 @@ from metaraft.commands import (
 from metaraft.conditions import refused
 from metaraft.listing import decode_head
 from metaraft.lookups import (
-    UPLOAD_ID_BYTES,
     bucket_row,
     decode_bucket,
     decode_chunk,
@@ -34,6 +33,7 @@ from metaraft.queries import (
 from metaraft.rows import (
     CHUNK_ID_BYTES,
     REVISION_MAX,
+    UPLOAD_ID_BYTES,
     Kind,
     Reader,
     assembly_key,

@@ -18,7 +18,7 @@ from metaraft.listing_places import (
     key_before,
     span_of,
 )
-from metaraft.lookups import UPLOAD_ID_BYTES, decode_bucket, no_upload
+from metaraft.lookups import decode_bucket, no_upload
 from metaraft.model import Bucket, PartHead, Upload
 from metaraft.queries import (
     GetUpload,
@@ -30,7 +30,18 @@ from metaraft.queries import (
     UploadFound,
     UploadsFound,
 )
-from metaraft.rows import Kind, Reader, bucket_key, invalid_key, part_key, space_key, successor, upload_key
+from metaraft.rows import (
+    UPLOAD_ID_BYTES,
+    Kind,
+    Reader,
+    bucket_key,
+    invalid_key,
+    part_key,
+    parts_key,
+    space_key,
+    successor,
+    upload_key,
+)
 
 _HEAD_BYTES = len(bucket_key(0, 0, Kind.UPLOAD))
 _SPACE_BYTES = len(space_key(0, Kind.UPLOAD))
@@ -66,8 +77,7 @@ def list_parts(rows: Reader, bucket: Bucket, query: ListParts, rows_max: int) ->
     if limit < 1 or query.after >= _NUMBER_MAX:
         return PartsListed(bucket, upload, (), more=False)
     start = part_key(bucket.space, query.upload_id, max(query.after, 0) + 1)
-    stop = successor(space_key(bucket.space, Kind.PART) + query.upload_id)
-    for _, value in rows.scan(start, stop):
+    for _, value in rows.scan(start, successor(parts_key(bucket.space, query.upload_id))):
         if len(parts) == limit:
             return PartsListed(bucket, upload, tuple(parts), more=True)
         parts.append(_decode_part(value))

@@ -18,8 +18,6 @@ from metaraft.rows import Name, Reader, bucket_key, chunk_key, name_key, scheme_
 BUCKET_NAME_CHARACTERS_MAX = 255
 """Far above what a name may have, far below what a row's key may."""
 
-UPLOAD_ID_BYTES = 16
-
 decode_name = functools.lru_cache(1024)(msgspec.msgpack.Decoder(Name).decode)
 decode_bucket = functools.lru_cache(1024)(msgspec.msgpack.Decoder(Bucket).decode)
 decode_chunk = msgspec.msgpack.Decoder(Chunk).decode

@@ -3,22 +3,26 @@
 import pytest
 
 from metaraft.commands import (
+    AbortUpload,
     CreateBucket,
+    CreateUpload,
     DeleteBucket,
+    DeleteObject,
     Done,
+    ObjectDone,
     SetBucketSetting,
     SetVersioning,
+    UploadDone,
 )
 from metaraft.machine_buckets import SETTING_BYTES_MAX, SETTINGS_MAX
-from metaraft.model import Bucket, Versioning
+from metaraft.model import Bucket, Versioning, Which
 from metaraft.queries import (
     BucketFound,
     BucketSettingFound,
     GetBucket,
     GetBucketSetting,
 )
-from metaraft.rows import Kind, upload_key, version_key, versions_key
-from tests.metaraft.listings import keep_upload, keep_version, version
+from metaraft.rows import Kind
 from tests.metaraft.metadata import COPIES, Metadata, put, with_bucket
 
 
@@ -69,11 +73,12 @@ def test_commands_after_it_see_the_versioning_at_once_and_after_a_restart() -> N
     metadata = with_bucket()
     metadata.do(put("k"))  # the machine has the bucket at hand now
     metadata.do(SetVersioning("b", "enabled"))
-    before = metadata.facts()
-    metadata.do(SetVersioning("b", "enabled"))
+    first = metadata.do(put("k"))
     metadata.restart()
-    metadata.do(SetVersioning("b", "enabled"))
-    assert metadata.facts() == before
+    second = metadata.do(put("k"))
+    for made in (first, second):
+        assert isinstance(made, ObjectDone)
+        assert (made.null, made.versioning) == (False, "enabled")
 
 
 def test_versioning_of_a_bucket_that_is_not_there_is_refused() -> None:
@@ -161,26 +166,29 @@ def test_a_setting_of_a_bucket_that_is_not_there_is_refused() -> None:
 
 def test_a_delete_marker_keeps_a_bucket() -> None:
     metadata = with_bucket()
-    keep_version(metadata.rows, "k", version(5, deleted=True))
+    metadata.do(SetVersioning("b", "enabled"))
+    marker = metadata.do(DeleteObject("b", "k"))
+    assert isinstance(marker, ObjectDone)
     assert metadata.code(DeleteBucket("b")) == "BucketNotEmpty"
-    metadata.rows.delete(version_key(versions_key(1, 1, b"k"), 5))
-    assert metadata.do(DeleteBucket("b")) == Done(2)
+    metadata.do(DeleteObject("b", "k", which=Which(marker.revision)))
+    assert isinstance(metadata.do(DeleteBucket("b")), Done)
 
 
 def test_an_upload_under_way_keeps_a_bucket() -> None:
     metadata = with_bucket()
-    upload = keep_upload(metadata.rows, "k", 5)
+    begun = metadata.do(CreateUpload("b", "k", b"8 bytes.", "text/plain"))
+    assert isinstance(begun, UploadDone)
     assert metadata.code(DeleteBucket("b")) == "BucketNotEmpty"
-    metadata.rows.delete(upload_key(1, 1, b"k", upload.upload_id))
-    assert metadata.do(DeleteBucket("b")) == Done(2)
+    metadata.do(AbortUpload("b", "k", begun.upload.upload_id))
+    assert isinstance(metadata.do(DeleteBucket("b")), Done)
 
 
 def test_what_is_in_another_bucket_does_not_keep_it() -> None:
     metadata = with_bucket()
     metadata.do(CreateBucket("c", "owner", COPIES))
-    keep_version(metadata.rows, "k", version(5), bucket_id=2)
-    keep_upload(metadata.rows, "k", 6, bucket_id=2)
-    assert metadata.do(DeleteBucket("b")) == Done(3)
+    metadata.do(put("k", bucket="c", bucket_id=2))
+    metadata.do(CreateUpload("c", "k", b"8 bytes.", "text/plain"))
+    assert isinstance(metadata.do(DeleteBucket("b")), Done)
 
 
 def test_a_bucket_takes_its_settings_with_it_and_no_others() -> None:
