@@ -38,7 +38,6 @@ from metaraft.model import (
 from metaraft.rows import (
     Assembly,
     Kind,
-    PartRows,
     Trash,
     assembly_key,
     bucket_key,
@@ -115,15 +114,36 @@ def trash_rows(metadata: Metadata) -> list[Trash]:
     return [decode(row, type=Trash) for key, row in metadata.rows.items() if key[0] == Kind.TRASH]
 
 
-def named_parts(metadata: Metadata, rows: PartRows) -> dict[int, UploadedPart]:
-    """The parts that a trash row names."""
-    there = part_rows(metadata, rows.upload_id)
-    return there if rows.numbers is None else {number: there[number] for number in rows.numbers}
-
-
 def counted(scheme: Scheme, refs: Sequence[ChunkRef]) -> Counter[tuple[bytes, bytes]]:
     """References by scheme and chunk id, as chunk rows count them."""
     return Counter((scheme_bytes(scheme), ref.chunk_id) for ref in refs)
+
+
+def trashed(metadata: Metadata) -> Counter[tuple[bytes, bytes]]:
+    """The references of all trash."""
+    total: Counter[tuple[bytes, bytes]] = Counter()
+    for trash in trash_rows(metadata):
+        for part in trash.parts:
+            total += counted(part.scheme, part.chunks)
+    for stored in given_up(metadata).values():
+        total += counted(stored.head.scheme, stored.chunks)
+    return total
+
+
+def given_up(metadata: Metadata) -> dict[tuple[bytes, int], UploadedPart]:
+    """Part rows that trash names. Some are named twice: by their numbers, and later with all of their upload."""
+    parts = {}
+    for rows in (rows for trash in trash_rows(metadata) for rows in trash.rows):
+        there = part_rows(metadata, rows.upload_id)
+        for number in there if rows.numbers is None else rows.numbers:
+            parts[rows.upload_id, number] = there[number]
+    return parts
+
+
+def chunk_rows(metadata: Metadata) -> dict[tuple[bytes, bytes], Chunk]:
+    """All chunk rows by scheme and chunk id."""
+    rows = metadata.rows.items()
+    return {(key[5:8], key[8:]): decode(row, type=Chunk) for key, row in rows if key[0] == Kind.CHUNK}
 
 
 def kinds(metadata: Metadata) -> Counter[Kind]:
