@@ -96,7 +96,7 @@ def parse_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         if name in headers:
             if name in SINGLE_HEADERS:
                 raise Refused("InvalidHeader", f"header {name!r} is given more than once; at most once is allowed")
-            value = f"{headers[name]}, {value}"
+            value = f"{headers[name]},{value}"  # as S3 joins and signs them
         headers[name] = value
     return headers
 

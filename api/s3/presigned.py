@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from api.messages import Request, parse_query
+from api.s3 import signature_v2
 from api.s3.claims import ClaimV4
 from api.s3.payload import HEADER, UNSIGNED_PAYLOAD, Chunked, parse_payload
 from api.s3.sigv4 import ALGORITHM, SKEW_S_MAX, Scope, iso, parse_credential, parse_signed_headers, parse_timestamp
@@ -91,13 +92,13 @@ def check_lifetime(signed_at: float, expires_s: int, now: float) -> None:
 
 def hoisted_headers(request: Request) -> dict[str, str]:
     """Headers that a presigned URL carries as parameters, as some SDKs do: its x-amz-*, all of them signed."""
-    if b"-signature=" not in request.query.lower():  # not presigned, as nearly all are
+    if b"signature=" not in request.query.lower():  # not presigned, as nearly all are
         return {}
     parameters = parse_query(request.query)
-    if not is_presigned(parameters):
-        return {}
-    names = ((name, name.lower()) for name in parameters)
-    return {low: parameters[name] for name, low in names if low.startswith("x-amz-") and low not in _OWN}
+    if is_presigned(parameters):
+        found = signature_v2.hoisted_headers(parameters)
+        return {name: value for name, value in found.items() if name not in _OWN}
+    return signature_v2.hoisted_headers(parameters) if signature_v2.is_presigned(parameters) else {}
 
 
 def _expires(text: str) -> int:

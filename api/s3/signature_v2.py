@@ -2,8 +2,9 @@
 requests (AWS signature version 2)'). Pure.
 
 It covers the method, Content-MD5, Content-Type, the date, all x-amz-* headers, the path as it is sent, and of the query
-only the sub-resources it lists. What it does not cover must not change what a request does: so parameters are refused
-that are neither covered nor known to be harmless, and a body in aws-chunked framing is refused, as with S3.
+only the sub-resources it lists, and in a presigned URL the x-amz-* parameters that stand for headers. What it does not
+cover must not change what a request does: so parameters are refused that are neither covered nor known to be harmless,
+and a body in aws-chunked framing is refused, as with S3.
 """
 
 import base64
@@ -72,6 +73,8 @@ UNCOVERED = frozenset(
         "AWSAccessKeyId",
         "Expires",
         "Signature",
+        "content-md5",
+        "content-type",
         "bucket-region",
         "continuation-token",
         "delimiter",
@@ -92,11 +95,13 @@ UNCOVERED = frozenset(
         "x-id",
     }
 )
-"""Parameters that are not signed, and may be there: the mechanism's own, and those that only steer a listing."""
+"""Parameters that are not signed, and may be there: the mechanism's own, those that only steer a listing, and two that
+some clients repeat and that say nothing here: what counts is the header."""
 
 _QUERY = ("AWSAccessKeyId", "Expires", "Signature")
 _SIGNALS = frozenset({"awsaccesskeyid", "signature"})
 _SECONDS = re.compile(r"[0-9]{1,15}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def is_presigned(parameters: Mapping[str, str]) -> bool:
@@ -133,35 +138,68 @@ def parse_presigned(request: Request, parameters: Mapping[str, str]) -> ClaimV2:
 def verify(claim: ClaimV2, request: Request, secret: str, now: float, virtual_bucket: str | None) -> None:
     """Raises Refused: SignatureDoesNotMatch, RequestTimeTooSkewed, AccessDenied, InvalidRequest."""
     _check_time(claim, request, now)
-    to_sign = string_to_sign(claim, request, virtual_bucket)
-    digest = hmac.digest(secret.encode(), to_sign.encode(), "sha1")
-    if not same(claim.signature, base64.b64encode(digest).decode()):
-        raise does_not_match(claim.access_key, claim.signature, to_sign)
+    strings = strings_to_sign(claim, request, virtual_bucket)
+    for to_sign in strings:
+        digest = hmac.digest(secret.encode(), to_sign.encode(), "sha1")
+        if same(claim.signature, base64.b64encode(digest).decode()):
+            return
+    raise does_not_match(claim.access_key, claim.signature, strings[0])
 
 
-def string_to_sign(claim: ClaimV2, request: Request, virtual_bucket: str | None) -> str:
-    """What is signed. Raises Refused (InvalidRequest) for a parameter that would be left out and must not be."""
+def strings_to_sign(claim: ClaimV2, request: Request, virtual_bucket: str | None) -> tuple[str, ...]:
+    """What may have been signed: `?acl=` is signed with its `=` by some clients and without it by others.
+
+    Raises Refused (InvalidRequest) for parameters that would be left out, or taken for others.
+    """
     headers = request.headers
     if claim.expires_at is not None:
         date = str(claim.expires_at)
     else:
         date = "" if "x-amz-date" in headers else headers.get("date", "")
     lines = [request.method, headers.get("content-md5", ""), headers.get("content-type", ""), date]
-    lines += [f"{name}:{headers[name].strip()}" for name in sorted(headers) if name.startswith("x-amz-")]
-    return "\n".join([*lines, _resource(request, virtual_bucket)])
-
-
-def _resource(request: Request, virtual_bucket: str | None) -> str:
     parameters = parse_query(request.query)
+    hoisted = {} if claim.expires_at is None else hoisted_headers(parameters)
+    amz = {**hoisted, **{name: value for name, value in headers.items() if name.startswith("x-amz-")}}
+    lines += [f"{name}:{value.strip()}" for name, value in sorted(amz.items())]
+    bucket = "" if virtual_bucket is None else f"/{virtual_bucket}"
+    lines.append(f"{bucket}{as_sent(request.path)}")
+    known = "\n".join(lines)
+    covered = _covered({name: value for name, value in parameters.items() if name.lower() not in hoisted})
+    written = {item[:-1] for item in as_sent(request.query).split("&") if item.endswith("=")}
+    forms = (
+        "&".join([f"{name}={value}" if value or name in kept else name for name, value in covered])
+        for kept in (set[str](), written)
+    )
+    return tuple(dict.fromkeys(f"{known}?{form}" if form else known for form in forms))
+
+
+def hoisted_headers(parameters: Mapping[str, str]) -> dict[str, str]:
+    """x-amz-* parameters of a presigned URL, which stand for headers. Raises Refused (InvalidArgument) for a value
+    that no header can have."""
+    hoisted = {name.lower(): value for name, value in parameters.items() if name.lower().startswith("x-amz-")}
+    for name, value in hoisted.items():
+        if _CONTROL.search(value):  # it could look like the next header
+            raise Refused("InvalidArgument", f"the query parameter {name[:80]!r} has a control character")
+    return hoisted
+
+
+def _covered(parameters: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The parameters that are signed, in order. Their values are signed as they are, so an `&` in one must not make
+    it look like two."""
     unknown = [name for name in parameters if name not in COVERED and name not in UNCOVERED]
     if unknown:
-        raise Refused(
-            "InvalidRequest",
-            f"Signature Version 2 does not cover the query parameter {unknown[0][:80]!r}; use Version 4",
-        )
-    bucket = "" if virtual_bucket is None else f"/{virtual_bucket}"
-    signed = [f"{name}={value}" if value else name for name, value in sorted(parameters.items()) if name in COVERED]
-    return f"{bucket}{as_sent(request.path)}{'?' if signed else ''}{'&'.join(signed)}"
+        raise _not_covered(unknown[0])
+    covered = sorted((name, value) for name, value in parameters.items() if name in COVERED)
+    for name, value in covered:
+        if not COVERED.isdisjoint(item.partition("=")[0] for item in value.split("&")[1:]):
+            raise _not_covered(name)
+    return covered
+
+
+def _not_covered(name: str) -> Refused:
+    return Refused(
+        "InvalidRequest", f"Signature Version 2 cannot cover the query parameter {name[:80]!r}; use Version 4"
+    )
 
 
 def _check_time(claim: ClaimV2, request: Request, now: float) -> None:
