@@ -99,11 +99,13 @@ type NodeConfig = MemberConfig | ChunkdConfig | ApiConfig
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where keys lie. `tls` holds `ca.pem`, and `NAME.pem` and `NAME.key` for each node of this host (TCP only);
-    `credentials` is the root key's file (JSON: access_key, secret_key; mode 0600)."""
+    """Where keys lie. `tls` holds `ca.pem`, and `NAME.pem` and `NAME.key` for each node of this host (TCP only).
+    Each host that runs an API has the two others, mode 0600: `credentials` is the root key's file (JSON: access_key,
+    secret_key), `cluster_key` the key under which users' secrets are sealed (64 hex digits)."""
 
     tls: str = "tls"
     credentials: str = "credentials.json"
+    cluster_key: str = "cluster.key"
 
 
 class S3Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -202,11 +202,21 @@ def _make_keys(config: Config, shape: Shape) -> None:
     credentials = config.path(config.identity.credentials)
     if not credentials.exists():
         identity.make_credentials(credentials)
+    have_cluster_key(config)
     if shape.transport == "tcp":
         folder = config.path(config.identity.tls)
         identity.make_ca(folder, config.cluster_id)
         for node in config.nodes:
             identity.make_node_certificate(folder, node.name)
+
+
+def have_cluster_key(config: Config) -> bool:
+    """Make the cluster key if its file is missing; whether it was made. A folder that is older than users has none."""
+    path = config.path(config.identity.cluster_key)
+    if path.exists():
+        return False
+    identity.make_cluster_key(path)
+    return True
 
 
 def _prepare_all(draft: Path, config: Config) -> None:

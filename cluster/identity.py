@@ -1,4 +1,4 @@
-"""Who a node is, how its peers know, and the root key.
+"""Who a node is, how its peers know, the root key, and the key under which users' secrets are sealed.
 
 The cluster has a CA of its own. Each node has a certificate with its name as the only DNS name; on TCP both ends show
 theirs (TLS 1.3), and a peer's name is what its certificate says, never what it says itself. Python 3.13 checks
@@ -25,6 +25,8 @@ from cluster.errors import Refused
 _VALID = timedelta(days=20 * 365)
 """Chosen: nodes are made to run for years, and there is no renewal yet."""
 
+CLUSTER_KEY_BYTES = 32
+
 _ACCESS_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
@@ -39,7 +41,7 @@ class NodeIdentity:
 
 
 class Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The root key."""
+    """A key: the root's, or one that is being made."""
 
     access_key: str
     secret_key: str
@@ -145,12 +147,17 @@ def make_node_certificate(folder: Path, name: str) -> None:
     _write(folder / f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
+def random_credentials() -> Credentials:
+    """A new access key of 20 letters and digits with a secret of 40 characters: the shape that Amazon's have."""
+    access = "".join(secrets.choice(_ACCESS_ALPHABET) for _ in range(20))
+    return Credentials(access, secrets.token_urlsafe(30))
+
+
 def make_credentials(path: Path) -> Credentials:
     """Make a random root key and write its file. Raises Refused (CredentialsExist): a key is never replaced here."""
     if path.exists():
         raise Refused("CredentialsExist", f"{path} is there already")
-    access = "".join(secrets.choice(_ACCESS_ALPHABET) for _ in range(20))
-    credentials = Credentials(access, secrets.token_urlsafe(30))
+    credentials = random_credentials()
     _write(path, msgspec.json.format(msgspec.json.encode(credentials), indent=2) + b"\n", 0o600)
     return credentials
 
@@ -167,6 +174,34 @@ def read_credentials(path: Path) -> Credentials:
         raise Refused("NoKeys", f"{path} is not a JSON object with access_key and secret_key") from None
     if not found.access_key or not found.secret_key:
         raise Refused("NoKeys", f"{path} holds an empty key")
+    return found
+
+
+def make_cluster_key(path: Path) -> None:
+    """Make a random cluster key and write its file. Raises Refused (ClusterKeyExists): what was sealed with another
+    could never be opened again."""
+    if path.exists():
+        raise Refused("ClusterKeyExists", f"{path} is there already")
+    _write(path, secrets.token_hex(CLUSTER_KEY_BYTES).encode() + b"\n", 0o600)
+
+
+def read_cluster_key(path: Path) -> bytes:
+    """Read the cluster key. Raises Refused (NoClusterKey); the message never holds a part of the file."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise Refused("NoClusterKey", f"{path} can be read by others; its mode must be 0600")
+        found = bytes.fromhex(path.read_text("ascii"))
+    except FileNotFoundError as error:
+        raise Refused(
+            "NoClusterKey",
+            f"{path} is missing; `trilith init` and `trilith up` make it, and each host with an API has the same",
+        ) from error
+    except OSError as error:
+        raise Refused("NoClusterKey", f"{path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        found = b""
+    if len(found) != CLUSTER_KEY_BYTES:
+        raise Refused("NoClusterKey", f"{path} is not a cluster key: {2 * CLUSTER_KEY_BYTES} hex digits")
     return found
 
 

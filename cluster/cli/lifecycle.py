@@ -19,8 +19,8 @@ from cluster import identity
 from cluster.cli import running
 from cluster.cli.access import directory_of
 from cluster.cli.output import command, say
-from cluster.config import FILE_NAME, Config, load
-from cluster.create import RUN_NAME, Shape, create
+from cluster.config import FILE_NAME, ApiConfig, Config, load
+from cluster.create import RUN_NAME, Shape, create, have_cluster_key
 from cluster.endpoints import ENDPOINTS_FILE, read_endpoints
 from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.limits import Timings
@@ -87,6 +87,8 @@ def up(directory: str | None, detach: bool, **shape: Any) -> None:
         return
     with locked(folder / RUN_NAME), _supervisor_log(folder):
         config = _config(folder, shape)
+        if have_cluster_key(config):
+            say(f"made {config.identity.cluster_key}; if users had keys under another one, they need that file back")
         running.refuse_what_cannot_start(config)
         with reserved_ports(config.api) as ports, running.socket_folders(config):
             supervisor = Supervisor(config, say=say, ports=ports)
@@ -231,7 +233,7 @@ def node() -> None:
 def cert(name: str, directory: str | None) -> None:
     """Make the key and certificate of node NAME, signed by the cluster's CA."""
     config = load(directory_of(directory) / FILE_NAME)
-    config.role(name)
+    is_api = isinstance(config.role(name), ApiConfig)
     folder = config.path(config.identity.tls)
     if not (folder / "ca.pem").exists():
         identity.make_ca(folder, config.cluster_id)
@@ -240,3 +242,5 @@ def cert(name: str, directory: str | None) -> None:
     identity.make_node_certificate(folder, name)
     verb = "made" if made else "there already:"
     click.echo(f"{verb} {folder / name}.pem and {folder / name}.key; ca.pem goes with them, ca.key stays here")
+    if is_api:
+        click.echo(f"an API needs {config.identity.credentials} and {config.identity.cluster_key} of this cluster too")

@@ -24,6 +24,7 @@ from cluster.config import Config, UnixAddress, address
 from cluster.create import ensure_private_folder
 from cluster.endpoints import ENDPOINTS_FILE, write_endpoints
 from cluster.errors import Refused, TrilithError, Unavailable
+from cluster.identity import read_cluster_key
 from cluster.supervisor import Supervisor
 
 READY_S = 120.0  # a start that takes longer is reported, and goes on
@@ -161,3 +162,4 @@ def refuse_what_cannot_start(config: Config) -> None:
     if not config.api:
         raise Refused("BadConfig", f"{config.base} has no [[api]] process, so nobody could reach it")
     local(config, "http:")  # keys that can be read
+    read_cluster_key(config.path(config.identity.cluster_key))

@@ -5,12 +5,13 @@ import stat
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from cluster.config import FILE_NAME, TcpAddress, address, load
-from cluster.create import Shape, create, ensure_private_folder, socket_folder
+from cluster.config import FILE_NAME, Config, TcpAddress, address, load
+from cluster.create import Shape, create, ensure_private_folder, have_cluster_key, socket_folder
 from cluster.errors import Refused
-from cluster.identity import load_identity, read_credentials
+from cluster.identity import load_identity, read_cluster_key, read_credentials
 from cluster.limits import UNIX_PATH_BYTES_MAX
 
 SMALL = Shape(members=1, chunkds=1)
@@ -34,7 +35,7 @@ def test_cluster_between_hosts_has_keys_for_each_node(tmp_path: Path, monkeypatc
         assert load_identity(made, node.name).server_context is not None
         assert mode(folder / "tls" / f"{node.name}.key") == 0o600
     assert mode(folder / "tls" / "ca.key") == 0o600
-    assert mode(folder / "credentials.json") == 0o600
+    assert mode(folder / "credentials.json") == mode(folder / "cluster.key") == 0o600
     assert read_credentials(folder / "credentials.json").secret_key not in (folder / FILE_NAME).read_text()
     assert {api.object_listen for api in made.api} == {"127.0.0.1:1"}
     with pytest.raises(Refused, match="made once"):
@@ -47,11 +48,13 @@ def test_interrupted_init_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).rename(tmp_path / DRAFT)  # as it is an instant before the end
     (tmp_path / "meta-1" / "half").write_text("")
     keys = read_credentials(tmp_path / "credentials.json")
+    cluster_key = read_cluster_key(tmp_path / "cluster.key")
     second = create(tmp_path, SMALL)
     assert second.cluster_id != first.cluster_id
     assert not (tmp_path / "meta-1" / "half").exists()
     assert not (tmp_path / DRAFT).exists()
     assert read_credentials(tmp_path / "credentials.json") == keys
+    assert read_cluster_key(tmp_path / "cluster.key") == cluster_key
     assert second.member[0].listen == "unix:run/meta-1.sock"  # so the folder can be moved
 
 
@@ -61,7 +64,31 @@ def test_failed_init_leaves_nothing_that_stops_the_next(tmp_path: Path, monkeypa
         with pytest.raises(Refused) as raised:
             create(tmp_path, SMALL)
         assert raised.value.code == "PrepareFailed"
-        assert [path.name for path in tmp_path.iterdir()] == ["credentials.json"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["cluster.key", "credentials.json"]
+
+
+def test_two_clusters_share_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # keys are made before any role runs
+    for name in ("one", "two"):
+        with pytest.raises(Refused):
+            create(tmp_path / name, SMALL)
+    one, two = (
+        {
+            *msgspec.structs.astuple(read_credentials(folder / "credentials.json")),
+            read_cluster_key(folder / "cluster.key"),
+        }
+        for folder in (tmp_path / "one", tmp_path / "two")
+    )
+    assert len(one) == len(two) == 3
+    assert not one & two
+
+
+def test_a_folder_older_than_users_gets_a_cluster_key_and_keeps_it(tmp_path: Path) -> None:
+    config = Config(format=1, cluster_id="c", base=str(tmp_path))
+    assert have_cluster_key(config)
+    made = read_cluster_key(tmp_path / "cluster.key")
+    assert not have_cluster_key(config)
+    assert read_cluster_key(tmp_path / "cluster.key") == made
 
 
 def test_data_without_a_configuration_is_somebodys(tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ from cluster.identity import (
     NodeIdentity,
     load_identity,
     make_ca,
+    make_cluster_key,
     make_credentials,
     make_node_certificate,
     peer_name,
+    read_cluster_key,
     read_credentials,
     tls_identity,
 )
@@ -316,6 +318,45 @@ def test_a_root_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
         read_credentials(path)
     with pytest.raises(Refused, match="cannot be read"):
         read_credentials(tmp_path / "none.json")
+
+
+# ---- the cluster key
+
+
+def test_the_cluster_key_is_random_private_and_never_replaced(tmp_path: Path) -> None:
+    path, other = tmp_path / "cluster.key", tmp_path / "other.key"
+    make_cluster_key(path)
+    make_cluster_key(other)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() == read_cluster_key(path).hex() + "\n"
+    assert len(read_cluster_key(path)) == 32
+    assert read_cluster_key(path) != read_cluster_key(other)
+    with pytest.raises(Refused, match="already"):
+        make_cluster_key(path)
+    assert sorted(os.listdir(tmp_path)) == ["cluster.key", "other.key"]
+
+
+@pytest.mark.parametrize("text", ["", "5ec2e7" * 10, "5ec2e7" * 11, "5ec2e7zz" * 8, "5ec2e7é", "\xff5ec2e7", "\0" * 64])
+def test_a_bad_file_of_the_cluster_key_is_refused_without_showing_it(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "cluster.key"
+    path.write_text(text, encoding="latin-1")
+    path.chmod(0o600)
+    with pytest.raises(Refused, match="64 hex digits") as caught:
+        read_cluster_key(path)
+    assert caught.value.code == "NoClusterKey"
+    assert "5ec2e7" not in caught.value.message
+
+
+def test_a_cluster_key_that_others_can_read_or_that_is_missing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.key"
+    with pytest.raises(Refused, match="missing"):
+        read_cluster_key(path)
+    make_cluster_key(path)
+    path.chmod(0o640)
+    with pytest.raises(Refused, match="0600"):
+        read_cluster_key(path)
+    with pytest.raises(Refused, match="cannot be read"):
+        read_cluster_key(path / "below")
 
 
 # ---- Unix sockets

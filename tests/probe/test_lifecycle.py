@@ -239,6 +239,7 @@ def test_tcp_between_nodes_speaks_only_tls_and_apis_share_their_port(short_folde
         cluster.signal("api-1")
         assert json.loads(cluster.command("stat", "default/x", "--json", "--dir", str(cluster.folder)).stdout)["size"]
         assert "there already" in cluster.command("node", "cert", "meta-1", "--dir", str(cluster.folder)).stdout
+        assert "cluster.key" in cluster.command("node", "cert", "api-1", "--dir", str(cluster.folder)).stdout
         unknown = cluster.command("node", "cert", "meta-9", "--dir", str(cluster.folder), check=False)
         assert (unknown.returncode, "UnknownNode" in unknown.stderr) == (1, True)
 
