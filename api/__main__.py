@@ -15,7 +15,7 @@ from api.role import open_ports, run_role, tune_process
 from cluster.config import ApiConfig, load
 from cluster.errors import Refused
 from cluster.exits import RoleExit
-from cluster.identity import load_identity, read_credentials
+from cluster.identity import load_identity, read_cluster_key, read_credentials
 from cluster.log import configure, get_logger
 
 
@@ -45,6 +45,7 @@ def main() -> RoleExit:
         )
         me = load_identity(config, node.name)
         credentials = read_credentials(config.path(config.identity.credentials))
+        cluster_key = read_cluster_key(config.path(config.identity.cluster_key))
         if node.tls_cert:
             tls_context(node.tls_cert, node.tls_key)  # keys that cannot be used are told before anything starts
         ports = open_ports(config, node, shared=arguments.object_listen is not None)
@@ -53,7 +54,7 @@ def main() -> RoleExit:
         return RoleExit.CONFIG
     tune_process()
     try:
-        trio.run(run_role, config, node, me, credentials, ports)
+        trio.run(run_role, config, node, me, credentials, cluster_key, ports)
     except Exception:
         log.exception("failed")
         return RoleExit.INTERNAL

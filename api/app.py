@@ -1,8 +1,8 @@
 """The composition: operations over the data path, dialects over the operations, Quart around all, two ASGI apps.
 
 Object and bucket calls go by the raw bridge inside the Quart app, because Quart's request body is an unbounded buffer
-and its response timeout cuts long downloads. Everything small is a Quart route: health on both ports, status on the
-operator's.
+and its response timeout cuts long downloads; so do the operator's calls that have a body. Everything small is a Quart
+route: health on both ports, status on the operator's.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,6 +15,9 @@ from hypercorn.typing import HTTPScope
 from quart_trio import QuartTrio
 
 from api.access.credentials import Authenticator
+from api.access.gate import Gate
+from api.access.keys import Keyring
+from api.access.sealing import Sealer
 from api.budget import Budget
 from api.edge.asgi import ObjectPort
 from api.edge.bounds import Connections
@@ -29,13 +32,15 @@ from api.nodes import Nodes
 from api.operations.buckets import Buckets
 from api.operations.listing import Listing
 from api.operations.objects import Objects
+from api.operations.users import Users
+from api.operator import users as operator_users
 from api.operator.health import HealthHandlers
 from api.operator.status import Process, StatusHandler
 from api.reader import Reader
 from api.writer import Writer
 from cluster.config import Config
 from cluster.errors import Refused, TrilithError
-from cluster.identity import NodeIdentity
+from cluster.identity import Credentials, NodeIdentity
 from metaraft.client import MetaClient
 from metaraft.model import Copies
 
@@ -77,7 +82,20 @@ class ObjectApp(QuartTrio):
             await super().asgi_app(scope, receive, send)
 
 
-def compose(config: Config, name: str, me: NodeIdentity, access_key: str, secret_key: str) -> Apps:
+class OperatorApp(QuartTrio):
+    """The operator port's app: users by the raw bridge, all else by Quart."""
+
+    port: ObjectPort
+
+    async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
+        """One ASGI connection."""
+        if scope["type"] == "http" and scope["raw_path"].startswith(operator_users.PREFIXES):
+            await self.port(scope, receive, send)
+        else:
+            await super().asgi_app(scope, receive, send)
+
+
+def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, cluster_key: bytes) -> Apps:
     """All parts of one API process, connected; nothing runs yet."""
     clock = trio.current_time
     limits, timings = config.limits, config.timings
@@ -91,10 +109,12 @@ def compose(config: Config, name: str, me: NodeIdentity, access_key: str, secret
     reader = Reader(nodes, meta, budget, config)
     buckets = Buckets(meta, scheme, clock)
     objects = Objects(meta, buckets, writer, reader, clock, deadline_s)
-    authenticator = Authenticator(access_key, secret_key)
-    cursors = Cursors(secret_key.encode())
+    sealer = Sealer(cluster_key)
+    keyring = Keyring(meta, sealer, root, clock)
+    authenticator, gate = Authenticator(keyring), Gate(buckets)
+    cursors = Cursors(root.secret_key.encode())
     bucket_handlers = BucketHandlers(buckets, Listing(meta, clock), cursors, limits, max(1, len(config.chunkd)))
-    native = NativeDialect(authenticator, ObjectHandlers(objects, limits), bucket_handlers)
+    native = NativeDialect(authenticator, gate, ObjectHandlers(objects, limits), bucket_handlers)
     port = ObjectPort(native.answer, error_response, limits, ids, deadline_s=deadline_s)
     connections, operator_connections = Connections(limits), Connections(limits)
     process = Process(name, lambda: port.in_flight, lambda: len(connections.open))
@@ -102,13 +122,15 @@ def compose(config: Config, name: str, me: NodeIdentity, access_key: str, secret
     status = StatusHandler(config, meta, nodes, authenticator, process)
     object_app = ObjectApp("api.object")
     object_app.port = port
-    operator_app = QuartTrio("api.operator")
+    users = operator_users.UserHandlers(authenticator, Users(meta, keyring, sealer, root.access_key), limits)
+    operator_app = OperatorApp("api.operator")
+    operator_app.port = ObjectPort(users.answer, error_response, limits, ids, deadline_s=deadline_s)
     for app in (object_app, operator_app):
         app.config["MAX_CONTENT_LENGTH"] = limits.json_body_bytes_max
         for path, answer in (("live", health.live), ("ready", health.ready), ("cluster", health.cluster)):
             _route(app, HEALTH + path, answer, ids, deadline_s)
-        app.register_error_handler(404, _missing(authenticator, ids))
-        app.register_error_handler(405, _missing(authenticator, ids))
+        app.register_error_handler(404, _missing(authenticator, ids, deadline_s))
+        app.register_error_handler(405, _missing(authenticator, ids, deadline_s))
     _route(operator_app, "/status", status.get, ids, deadline_s)
     return Apps(
         object_app, operator_app, meta, nodes, writer, reader, buckets, process, connections, operator_connections, ids
@@ -127,13 +149,19 @@ def _route(app: QuartTrio, path: str, answer: Answer, ids: Iterator[str], deadli
     app.add_url_rule(path, endpoint=path, view_func=view, methods=["GET"])
 
 
-def _missing(authenticator: Authenticator, ids: Iterator[str]) -> Callable[[Exception], Awaitable[quart.Response]]:
+def _missing(
+    authenticator: Authenticator, ids: Iterator[str], deadline_s: float
+) -> Callable[[Exception], Awaitable[quart.Response]]:
     """The answer to a path or method that there is not: 401 without a key, as everywhere."""
 
     async def answer(_error: Exception) -> quart.Response:
         request_id = next(ids)
         try:
-            principal = authenticator.authenticate(quart.request.headers.get("authorization"))
+            principal = await authenticator.authenticate(
+                quart.request.headers.get("authorization"),
+                deadline=trio.current_time() + deadline_s,
+                trace_id=request_id,
+            )
             if principal.kind == "anonymous":
                 raise Refused("Unauthorized", "this needs a key: Authorization: Bearer ACCESS:SECRET, or HTTP Basic")
             path = quart.request.path[:200]

@@ -78,12 +78,14 @@ def tune_process() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-async def run_role(config: Config, node: ApiConfig, me: NodeIdentity, credentials: Credentials, ports: Ports) -> None:
+async def run_role(
+    config: Config, node: ApiConfig, me: NodeIdentity, credentials: Credentials, cluster_key: bytes, ports: Ports
+) -> None:
     """Serve until SIGTERM or SIGINT."""
     stopping = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_await_signal, stopping, config.timings.shutdown_s)
-        await run_api(config, node, me, credentials, ports, stopping)
+        await run_api(config, node, me, credentials, cluster_key, ports, stopping)
         nursery.cancel_scope.cancel()
 
 
@@ -92,13 +94,14 @@ async def run_api(
     node: ApiConfig,
     me: NodeIdentity,
     credentials: Credentials,
+    cluster_key: bytes,
     ports: Ports,
     stopping: trio.Event,
     *,
     task_status: trio.TaskStatus[Apps] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve on both ports until `stopping`, then let requests end; ready when both ports serve."""
-    apps = compose(config, node.name, me, credentials.access_key, credentials.secret_key)
+    apps = compose(config, node.name, me, credentials, cluster_key)
     graceful_s = _GRACEFUL_SHARE * config.timings.shutdown_s
     tls = tls_context(node.tls_cert, node.tls_key) if node.tls_cert else None
 

@@ -1,6 +1,7 @@
-"""Who a request is from: the root key, as `Authorization: Bearer ACCESS:SECRET` or HTTP Basic (RFC 6750, RFC 7617).
+"""Who a request of the native dialect is from: a key as `Authorization: Bearer ACCESS:SECRET` or HTTP Basic (RFC 6750,
+RFC 7617).
 
-The comparison takes the same time and gives the same answer whether the access key or the secret is wrong. A wrong
+The answer is the same whether the access key or the secret is wrong, and secrets are compared in constant time. A wrong
 key is refused, also where no key would do: it is never taken for an anonymous request.
 """
 
@@ -9,6 +10,7 @@ import binascii
 import hmac
 
 from api.access.decisions import ANONYMOUS, Principal
+from api.access.keys import Keyring
 from cluster.errors import Refused
 
 CHALLENGE = 'Bearer realm="trilith", Basic realm="trilith", charset="UTF-8"'
@@ -16,34 +18,42 @@ CHALLENGE = 'Bearer realm="trilith", Basic realm="trilith", charset="UTF-8"'
 
 
 class Authenticator:
-    """Knows the root key. Holds it as the two tokens that a client may send."""
+    """Authenticates by the keys of a keyring."""
 
-    def __init__(self, access_key: str, secret_key: str) -> None:
-        pair = f"{access_key}:{secret_key}".encode()
-        self._pair = pair
-        self._principal = Principal(access_key, "root")
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
 
-    def authenticate(self, authorization: str | None) -> Principal:
-        """The principal of an Authorization header. Raises Refused (InvalidCredentials)."""
+    async def authenticate(self, authorization: str | None, *, deadline: float, trace_id: str) -> Principal:
+        """The principal of an Authorization header. Raises Refused (InvalidCredentials), Unavailable, Corrupt."""
         if authorization is None:
             return ANONYMOUS
-        scheme, _, token = authorization.strip().partition(" ")
-        token = token.strip()
-        match scheme.lower():
-            case "bearer":
-                given = token.encode()
-            case "basic":
-                try:
-                    given = base64.b64decode(token, validate=True)
-                except (binascii.Error, ValueError):
-                    raise _refused() from None
-            case _:
-                raise Refused(
-                    "InvalidCredentials", "the Authorization header is neither 'Bearer ACCESS:SECRET' nor HTTP Basic"
-                )
-        if not hmac.compare_digest(given, self._pair):
+        access_key, _, secret = _pair(authorization).partition(":")
+        given = secret.encode()
+
+        def matches(right: str) -> bool:
+            return hmac.compare_digest(given, right.encode())
+
+        known = await self._keyring.match(access_key, matches, deadline=deadline, trace_id=trace_id)
+        if known is None:
             raise _refused()
-        return self._principal
+        return known.principal
+
+
+def _pair(authorization: str) -> str:
+    scheme, _, token = authorization.strip().partition(" ")
+    token = token.strip()
+    match scheme.lower():
+        case "bearer":
+            return token
+        case "basic":
+            try:
+                return base64.b64decode(token, validate=True).decode()
+            except (binascii.Error, ValueError):
+                raise _refused() from None
+        case _:
+            raise Refused(
+                "InvalidCredentials", "the Authorization header is neither 'Bearer ACCESS:SECRET' nor HTTP Basic"
+            )
 
 
 def _refused() -> Refused:

@@ -72,14 +72,17 @@ class BucketHandlers:
         return Response(204)
 
     async def list_buckets(self, request: Request, bucket: str, key: str, call: Call) -> Response:
-        """All buckets, page by page."""
+        """All buckets, page by page; to a user those that it owns."""
         del bucket, key
         query = parse_query(request.query)
         known_parameters(query, "limit", "after", "cursor")
         limit = page_limit(query, LIST_LIMIT_MAX)
-        scope = ("buckets",)
-        found = await self._buckets.list(self._marker(query, scope), limit, call)
-        cursor = self._cursors.seal(scope, found.buckets[-1].name) if found.more and found.buckets else None
+        owner = call.principal.name if call.principal.kind == "user" else None
+        scope = ("buckets", owner or "")
+        found = await self._buckets.list(self._marker(query, scope), limit, call, owner=owner)
+        full = len(found.buckets) == limit  # what was looked at last may be another's bucket, whose name is not told
+        marker = found.buckets[-1].name if found.more and full else found.next_after
+        cursor = None if marker is None else self._cursors.seal(scope, marker)
         page = values.BucketPage([values.bucket_entry(bucket) for bucket in found.buckets], cursor)
         return _json(200, values.encode(page))
 

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
 from api.access.credentials import Authenticator
-from api.access.decisions import Action, Context, Resource, require
+from api.access.decisions import CLUSTER, Action, Context, require
+from api.access.gate import Gate
 from api.messages import Request, Response, percent_decode
 from api.names import decode_key
 from api.native.buckets import BucketHandlers
@@ -61,8 +62,11 @@ def match_path(path: bytes) -> Route | None:
 class NativeDialect:
     """Answers requests of the native dialect; never raises one of the four kinds."""
 
-    def __init__(self, authenticator: Authenticator, objects: ObjectHandlers, buckets: BucketHandlers) -> None:
+    def __init__(
+        self, authenticator: Authenticator, gate: Gate, objects: ObjectHandlers, buckets: BucketHandlers
+    ) -> None:
         self._authenticator = authenticator
+        self._gate = gate
         self._table: dict[Target, dict[str, tuple[Action, Handler]]] = {
             "buckets": {"GET": ("ListBuckets", buckets.list_buckets)},
             "bucket": {
@@ -94,22 +98,24 @@ class NativeDialect:
 
     async def _answer(self, request: Request) -> Response:
         headers = request.headers
-        principal = self._authenticator.authenticate(headers.get("authorization"))
+        principal = await self._authenticator.authenticate(
+            headers.get("authorization"), deadline=request.deadline, trace_id=request.request_id
+        )
         context = Context(request.client)
         route = match_path(request.path)
         methods = self._table[route.target] if route is not None else {}
         if route is None or request.method not in methods:
-            require(principal, "ListBuckets", Resource(), context)  # who may not look learns nothing of the paths
+            require(principal, "ListBuckets", CLUSTER, context)  # who may not look learns nothing of the paths
             raise _no_route(request, sorted(methods))
         action, handler = methods[request.method]
         if principal.kind == "anonymous":  # refused before names are looked at
-            require(principal, action, Resource(), context)
+            require(principal, action, CLUSTER, context)
         bucket = _bucket_name(route.bucket)
         key = decode_key(percent_decode(route.key)) if route.target == "object" else ""
-        require(principal, action, Resource(bucket, key), context)
-        if COPY_SOURCE in headers and action == "PutObject":
-            require(principal, "GetObject", Resource(*copy_source(headers[COPY_SOURCE])), context)
         call = Call(principal, request.deadline, request.request_id, idempotency_key(headers))
+        await self._gate.require(action, bucket, key, call, context)
+        if COPY_SOURCE in headers and action == "PutObject":
+            await self._gate.require("GetObject", *copy_source(headers[COPY_SOURCE]), call, context)
         return await handler(request, bucket, key, call)
 
 

@@ -16,18 +16,22 @@ STATUS: dict[str, int] = {
     "InternalError": 500,
     "InvalidCredentials": 401,
     "InvalidRange": 416,
+    "KeyExists": 409,
     "KeyTooLong": 400,
     "LogFull": 507,
     "MethodNotAllowed": 405,
     "MetadataTooLarge": 400,
     "NoSpace": 507,
+    "NoSuchAccessKey": 404,
     "NoSuchBucket": 404,
     "NoSuchKey": 404,
     "NoSuchPath": 404,
+    "NoSuchUser": 404,
     "PreconditionFailed": 412,
     "RequestHeadTooLarge": 431,
     "RequestTimeout": 408,
     "Unauthorized": 401,
+    "UserExists": 409,
 }
 """Codes whose status is not their kind's."""
 

@@ -64,10 +64,10 @@ class Buckets:
         assert isinstance(found, BucketFound)
         return found
 
-    async def list(self, after: str, limit: int, call: Call) -> BucketsFound:
-        """Buckets behind `after` in order of their names, at most `limit`."""
+    async def list(self, after: str, limit: int, call: Call, *, owner: str | None = None) -> BucketsFound:
+        """Buckets behind `after` in order of their names, at most `limit`; `owner`: only those of that owner."""
         found = await self._meta.read(
-            ListBuckets(after=after, limit=limit), deadline=call.deadline, trace_id=call.trace_id
+            ListBuckets(after=after, limit=limit, owner=owner), deadline=call.deadline, trace_id=call.trace_id
         )
         assert isinstance(found, BucketsFound)
         return found

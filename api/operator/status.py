@@ -1,7 +1,7 @@
 """`GET /status`: the cluster as JSON, as this API process sees it.
 
 Every member is asked at once and answers for itself, so it works without a quorum and is not linearizable. Needs
-the key.
+the root key.
 """
 
 import os
@@ -115,8 +115,10 @@ class StatusHandler:
         self._process = process
 
     async def get(self, request: Request) -> Response:
-        """The status. Raises Refused (Unauthorized, InvalidCredentials)."""
-        principal = self._authenticator.authenticate(request.headers.get("authorization"))
+        """The status. Raises Refused (Unauthorized, InvalidCredentials, AccessDenied)."""
+        principal = await self._authenticator.authenticate(
+            request.headers.get("authorization"), deadline=request.deadline, trace_id=request.request_id
+        )
         require(principal, "GetStatus", CLUSTER, Context(request.client))
         facts = self._facts(await self._meta.status())
         body = encode(facts)

@@ -16,7 +16,7 @@ import pytest
 
 from cluster.config import ApiConfig, ChunkdConfig, Config, MemberConfig, dump
 from cluster.exits import RoleExit
-from cluster.identity import make_credentials
+from cluster.identity import make_cluster_key, make_credentials
 
 pytestmark = pytest.mark.probe
 
@@ -33,6 +33,7 @@ def configuration(folder: Path, **api: object) -> Path:
     (folder / "run").mkdir(mode=0o700)
     (folder / "cluster.toml").write_text(dump(config))
     make_credentials(folder / "credentials.json")
+    make_cluster_key(folder / "cluster.key")
     return folder / "cluster.toml"
 
 
@@ -106,5 +107,7 @@ def test_what_is_wrong_with_the_configuration_is_said_and_never_restarted(tmp_pa
     refused(config, "BadAddress", "--object-listen", "nonsense")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused(config, "CannotListen", "--operator-listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    (tmp_path / "cluster.key").rename(tmp_path / "away.key")
+    refused(config, "NoClusterKey")
     (tmp_path / "credentials.json").chmod(0o644)
     refused(config, "NoKeys")

@@ -17,12 +17,13 @@ from api.app import Apps, compose
 from api.role import make_default_bucket
 from chunkd.server import ChunkServer
 from cluster.config import ApiConfig, ChunkdConfig, Config, MemberConfig
-from cluster.identity import NodeIdentity
+from cluster.identity import Credentials, NodeIdentity
 from cluster.limits import Limits, Timings
 from metaraft.server import Member, prepare
 from tests.chunkd.worlds import node_store
 
 ACCESS, SECRET = "TESTACCESS", "test-secret-test-secret"
+CLUSTER_KEY = bytes(range(32))
 KEY = {"authorization": f"Bearer {ACCESS}:{SECRET}"}
 BASIC = {"authorization": "Basic " + base64.b64encode(f"{ACCESS}:{SECRET}".encode()).decode()}
 
@@ -201,7 +202,9 @@ async def whole(
     try:
         for member in config.member:
             prepare(config, member)
-        apps = compose(config, "api-1", NodeIdentity(config.cluster_id, "api-1"), ACCESS, SECRET)
+        apps = compose(
+            config, "api-1", NodeIdentity(config.cluster_id, "api-1"), Credentials(ACCESS, SECRET), CLUSTER_KEY
+        )
         async with trio.open_nursery() as nursery:
             found = Whole(config, apps, nursery)
             for name in [member.name for member in config.member] + [chunkd.name for chunkd in config.chunkd]:
