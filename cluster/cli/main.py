@@ -14,6 +14,7 @@ import click
 _MODULES = {
     **dict.fromkeys(("init", "up", "down", "node"), "lifecycle"),
     "status": "status",
+    "user": "users",
     **dict.fromkeys(("mb", "rb", "put", "get", "cp", "ls", "rm", "stat"), "objects"),
 }
 """Where each command is."""

@@ -13,6 +13,7 @@ from cluster.cli.main import main
 from cluster.config import ApiConfig, Config, MemberConfig
 from cluster.create import Shape
 from cluster.errors import Refused
+from cluster.identity import make_cluster_key, make_credentials
 
 NOBODY: frozenset[str] = frozenset()
 
@@ -58,7 +59,7 @@ def test_detached_process_gets_the_same_options() -> None:
 def test_every_command_explains_itself() -> None:
     runner = CliRunner()
     commands = main.list_commands(click.Context(main))
-    assert {"init", "up", "down", "status", "mb", "rb", "put", "get", "cp", "ls", "rm", "stat"} <= set(commands)
+    assert {"init", "up", "down", "status", "mb", "rb", "put", "get", "cp", "ls", "rm", "stat", "user"} <= set(commands)
     for name in set(commands) - {"chaos"}:
         shown = runner.invoke(main, [name, "--help"])
         assert shown.exit_code == 0
@@ -78,5 +79,11 @@ def test_cluster_without_an_api_process_is_not_started(tmp_path: Path) -> None:
     config = Config(format=1, cluster_id="c", member=(member,), base=str(tmp_path))
     with pytest.raises(Refused, match=r"no \[\[api\]\] process"):
         running.refuse_what_cannot_start(config)
+    served = msgspec.structs.replace(config, api=(ApiConfig(name="api-1"),))
     with pytest.raises(Refused, match=r"credentials\.json cannot be read"):
-        running.refuse_what_cannot_start(msgspec.structs.replace(config, api=(ApiConfig(name="api-1"),)))
+        running.refuse_what_cannot_start(served)
+    make_credentials(tmp_path / "credentials.json")
+    with pytest.raises(Refused, match=r"cluster\.key is missing"):
+        running.refuse_what_cannot_start(served)
+    make_cluster_key(tmp_path / "cluster.key")
+    running.refuse_what_cannot_start(served)
