@@ -29,9 +29,7 @@ from api.native.dialect import NativeDialect
 from api.native.errors import error_response
 from api.native.objects import ObjectHandlers
 from api.nodes import Nodes
-from api.operations.buckets import Buckets
-from api.operations.listing import Listing
-from api.operations.objects import Objects
+from api.operations.composition import Operations
 from api.operations.users import Users
 from api.operator import users as operator_users
 from api.operator.health import HealthHandlers
@@ -62,7 +60,7 @@ class Apps:
     nodes: Nodes
     writer: Writer
     reader: Reader
-    buckets: Buckets
+    operations: Operations
     process: Process
     connections: Connections
     operator_connections: Connections
@@ -107,14 +105,14 @@ def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, clus
     budget = Budget(limits, wait_s=timings.memory_wait_s)
     writer = Writer(nodes, meta, budget, config)
     reader = Reader(nodes, meta, budget, config)
-    buckets = Buckets(meta, scheme, clock)
-    objects = Objects(meta, buckets, writer, reader, clock, deadline_s)
+    operations = Operations.over(meta, writer, reader, scheme=scheme, limits=limits, clock=clock, commit_s=deadline_s)
     sealer = Sealer(cluster_key)
     keyring = Keyring(meta, sealer, root, clock)
-    authenticator, gate = Authenticator(keyring), Gate(buckets)
+    authenticator, gate = Authenticator(keyring), Gate(operations.buckets)
     cursors = Cursors(root.secret_key.encode())
-    bucket_handlers = BucketHandlers(buckets, Listing(meta, clock), cursors, limits, max(1, len(config.chunkd)))
-    native = NativeDialect(authenticator, gate, ObjectHandlers(objects, limits), bucket_handlers)
+    copies_max = max(1, len(config.chunkd))
+    bucket_handlers = BucketHandlers(operations.buckets, operations.listing, cursors, limits, copies_max)
+    native = NativeDialect(authenticator, gate, ObjectHandlers(operations.objects, limits), bucket_handlers)
     port = ObjectPort(native.answer, error_response, limits, ids, deadline_s=deadline_s)
     connections, operator_connections = Connections(limits), Connections(limits)
     process = Process(name, lambda: port.in_flight, lambda: len(connections.open))
@@ -133,7 +131,17 @@ def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, clus
         app.register_error_handler(405, _missing(authenticator, ids, deadline_s))
     _route(operator_app, "/status", status.get, ids, deadline_s)
     return Apps(
-        object_app, operator_app, meta, nodes, writer, reader, buckets, process, connections, operator_connections, ids
+        object_app,
+        operator_app,
+        meta,
+        nodes,
+        writer,
+        reader,
+        operations,
+        process,
+        connections,
+        operator_connections,
+        ids,
     )
 
 

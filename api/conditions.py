@@ -124,6 +124,11 @@ def write_must_fail(condition: Condition, version: tuple[str, int] | None) -> bo
     return condition.if_none_match is not None and _matches(condition.if_none_match, etag)
 
 
+def precondition_failed(key: str) -> Refused:
+    """The refusal of a condition that does not hold."""
+    return Refused("PreconditionFailed", f"a condition of the request does not hold for {key[:200]!r} as it is now")
+
+
 def range_applies(if_range: str | None, etag: str, created_ms: int) -> bool:
     """Whether If-Range lets a Range stand (RFC 9110 13.1.5: strong comparison, or the exact date)."""
     if if_range is None:

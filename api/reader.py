@@ -4,7 +4,7 @@ A task beside the request fetches pieces and the request's task takes them; whil
 on, the next chunk is already asked for, if the memory budget has room for its first piece. A taker that is slow does
 not keep a daemon's connection: it is let go, and the copy is opened again at the exact offset. What was missing or bad
 is reported to its daemon, whose own re-read decides. A long read looks every `timings.renew_s` whether its chunks are
-still referenced, and is cut only if they are not.
+still referenced, and is cut only if they are not. What it needs of the metadata comes page by page: see `api.pages`.
 """
 
 from collections.abc import AsyncIterator
@@ -16,19 +16,16 @@ import trio
 from api.budget import PIECE_BYTES, SMALL_BYTES, Budget, Buffer
 from api.copies import CopyReader, Fault, ReadHolders, Sink
 from api.handoff import Handoff, handed
-from api.layout import Segment, segments
+from api.layout import Segment
 from api.nodes import Nodes
+from api.pages import Page, Pages, gone
 from api.peers import Metadata, Node
 from cluster.config import Config
 from cluster.errors import TrilithError, Unavailable
 from cluster.limits import CHUNK_BYTES
 from cluster.log import get_logger
-from metaraft.model import Inline, Parts, Scheme
-from metaraft.queries import (
-    GetHolders,
-    HoldersFound,
-    ObjectFound,
-)
+from metaraft.model import Assembled, Inline, Parts, Scheme
+from metaraft.queries import GetHolders, GetParts, HoldersFound, ObjectFound, PartsFound
 
 _log = get_logger("reader")
 
@@ -77,7 +74,7 @@ class Reader:
         iterator, later: then the bytes so far are right, and no more come.
         """
         body = found.version.body
-        if not isinstance(body, Parts):
+        if not isinstance(body, Parts | Assembled):
             data = body.data[start:stop] if isinstance(body, Inline) else b""
             yield handed(data)
             return
@@ -85,7 +82,8 @@ class Reader:
             raise Unavailable("ShuttingDown", "this process is shutting down", retry_after_s=1.0)
         buffers = await self._borrow(stop - start)
         try:
-            reading = _Reading(self, found, segments(body, start, stop), trace_id, buffers)
+            pages = Pages(found, start, stop, partial(self._parts, trace_id), trio.current_time)
+            reading = _Reading(self, pages, found.bucket.space, trace_id, buffers)
             if stop - start <= _DIRECT_BYTES:
                 shelf = _Shelf()
                 await reading.run(shelf)
@@ -122,6 +120,12 @@ class Reader:
         deadline = trio.current_time() + self._timings.metadata_deadline_s
         found = await self._meta.read(GetHolders(scheme, chunk_ids), deadline=deadline, trace_id=trace_id)
         assert isinstance(found, HoldersFound)
+        return found
+
+    async def _parts(self, trace_id: str, query: GetParts) -> PartsFound:
+        deadline = trio.current_time() + self._timings.metadata_deadline_s
+        found = await self._meta.read(query, deadline=deadline, trace_id=trace_id)
+        assert isinstance(found, PartsFound)
         return found
 
     def copy_reader(
@@ -176,53 +180,48 @@ class Reader:
 class _Reading:
     """One open range: its segments in order, into a sink, through one buffer or two by turns."""
 
-    def __init__(
-        self, reader: Reader, found: ObjectFound, todo: list[Segment], trace_id: str, buffers: list[Buffer]
-    ) -> None:
-        body = found.version.body
-        assert isinstance(body, Parts)
+    def __init__(self, reader: Reader, pages: Pages, space: int, trace_id: str, buffers: list[Buffer]) -> None:
         self._reader = reader
-        self._space = found.bucket.space
-        self._schemes = {ref.chunk_id: part.scheme for part in body.parts for ref in part.chunks}
-        self._holders = dict(found.holders)
-        self._told_at = trio.current_time()
-        self._todo = todo
+        self._pages = pages
+        self._space = space
         self._trace_id = trace_id
         self._buffers = buffers
 
     async def run(self, sink: Sink) -> None:
         """Hand all bytes to the sink. Raises when no good copy is left."""
-        for number, segment in enumerate(self._todo):
-            if self._reader.is_old(self._told_at):
-                await self._confirm(number)
-            if len(self._buffers) == 1:
-                await sink.done()
-            # with two, the one that the segment before the last filled is free: the last one's pieces were asked for
-            buffer = self._buffers[number % len(self._buffers)].view
-            holders = self._holders.get(segment.chunk_id, ())
-            reading = self._reader.copy_reader(
-                segment, holders, buffer, self._space, self._trace_id, self._read_holders
-            )
-            await reading.read(sink)
+        turn = 0
+        while (page := await self._pages.next()) is not None:
+            for number, segment in enumerate(page.segments):
+                if self._reader.is_old(page.told_at):
+                    await self._confirm(page, number)
+                if len(self._buffers) == 1:
+                    await sink.done()
+                # with two, the one that the segment before the last filled is free: the last's pieces were asked for
+                buffer = self._buffers[turn % len(self._buffers)].view
+                turn += 1
+                holders = page.holders.get(segment.chunk_id, ())
+                again = partial(self._read_holders, segment.scheme)
+                reading = self._reader.copy_reader(segment, holders, buffer, self._space, self._trace_id, again)
+                await reading.read(sink)
 
-    async def _read_holders(self, chunk_id: bytes) -> tuple[bytes, ...]:
-        found = await self._reader.holders(self._schemes[chunk_id], (chunk_id,), self._trace_id)
+    async def _read_holders(self, scheme: Scheme, chunk_id: bytes) -> tuple[bytes, ...]:
+        found = await self._reader.holders(scheme, (chunk_id,), self._trace_id)
         chunk = found.chunks.get(chunk_id)
         return () if chunk is None else chunk.holders
 
-    async def _confirm(self, number: int) -> None:
+    async def _confirm(self, page: Page, number: int) -> None:
         """Read anew who holds what follows. Raises Unavailable (ObjectGone) if nobody references it any more."""
-        scheme = self._schemes[self._todo[number].chunk_id]
-        ids = {segment.chunk_id: None for segment in self._todo[number : number + _HOLDERS_MAX]}
-        same = tuple(chunk_id for chunk_id in ids if self._schemes[chunk_id] == scheme)
+        following = page.segments[number : number + _HOLDERS_MAX]
+        scheme = following[0].scheme
+        same = tuple(dict.fromkeys(segment.chunk_id for segment in following if segment.scheme == scheme))
         began = trio.current_time()
         found = await self._reader.holders(scheme, same, self._trace_id)
         for chunk_id in same:
             chunk = found.chunks.get(chunk_id)
             if chunk is None or chunk.condemned:
-                raise Unavailable("ObjectGone", "the object was deleted while it was read")
-            self._holders[chunk_id] = chunk.holders
-        self._told_at = began
+                raise gone()
+            page.holders[chunk_id] = chunk.holders
+        page.told_at = began
 
 
 class _Shelf:

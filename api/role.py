@@ -143,7 +143,7 @@ async def make_default_bucket(apps: Apps, owner: str, config: Config) -> None:
         began = trio.current_time()
         call = Call(Principal(owner, "root"), began + timings.metadata_deadline_s, next(apps.ids))
         try:
-            await _have_bucket(apps.buckets, call)
+            await _have_bucket(apps.operations.buckets, call)
         except TrilithError as error:
             if error.code != said:
                 _log.info("no default bucket yet", code=error.code, reason=error.message)

@@ -7,7 +7,7 @@ has kept a whole buffer for long while others wait stores what it has as a short
 """
 
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +22,7 @@ from chunkd.blocks import name_chunk
 from cluster.config import Config
 from cluster.errors import Refused, Unavailable
 from cluster.limits import CHUNK_BYTES, MIB, Limits
-from metaraft.model import Body, ChunkRef, Copies, Inline, Part, Parts
+from metaraft.model import ChecksumAlgorithm, ChunkRef, Copies
 
 _DIGEST_BYTES = MIB
 """Digested in one go in a thread: about 3 ms, so that a hop does not matter."""
@@ -48,25 +48,40 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A whole body: its size, digests, and where its bytes are."""
+    """A whole body: its size, digests, and where its bytes are: themselves, or (None) in chunks."""
 
     size: int
     digests: ContentDigests
-    body: Body
+    inline: bytes | None
+    chunks: tuple[ChunkRef, ...]
 
 
 class Upload:
-    """One body being received. `receive` is called once; then `close`, whatever happened."""
+    """One body being received. `receive` is called once; then `close`, whatever happened.
 
-    def __init__(self, resources: Resources, holding: Holding, scheme: Copies, space: int, trace_id: str) -> None:
+    A body of more than `inline_max` bytes goes to chunks; -1: any.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        holding: Holding,
+        scheme: Copies,
+        space: int,
+        trace_id: str,
+        *,
+        inline_max: int,
+        algorithms: Iterable[ChecksumAlgorithm],
+    ) -> None:
         self._on = resources
         self._limits = resources.config.limits
         self._holding = holding
         self._scheme = scheme
         self._space = space
         self._trace_id = trace_id
+        self._inline_max = inline_max
         self._size = 0
-        self._digester = Digester()
+        self._digester = Digester(algorithms)
         self._to_digest: deque[tuple[Buffer, int, int]] = deque()
         self._digesting = False
         self._digested = 0
@@ -86,10 +101,10 @@ class Upload:
 
     async def receive(self, body: AsyncIterable[bytes], size: int | None) -> Received:
         """Take the whole body of `size` bytes (None: until it ends). What it raises is `Writer.store`'s."""
-        if size is not None and size <= self._limits.inline_bytes:
+        if size is not None and size <= self._inline_max:
             return await self._receive(body, size)
         with self._scope:
-            if size is not None:
+            if size is not None or self._inline_max < 0:
                 await self._check_disks()
             return await self._receive(body, size)
         assert self._failure is not None, "only a failure cancels an upload from inside"
@@ -123,8 +138,9 @@ class Upload:
             await self._all_stored()
         else:
             self._digester.update(inline)
-        digests = self._digester.digests()
-        return Received(self._size, digests, self._body(inline, digests))
+        chunks = tuple(ref for ref in self._refs if ref is not None)
+        assert inline is not None or sum(ref.length for ref in chunks) == self._size, "chunks do not add up to the body"
+        return Received(self._size, self._digester.digests(), inline, chunks)
 
     async def _check_disks(self) -> None:
         """Raises Unavailable (TooFewDisks) if too few disks are up for a chunk to be stored."""
@@ -140,7 +156,7 @@ class Upload:
     async def _fill(self, body: AsyncIterable[bytes], size: int | None) -> bytes | None:
         """Take all packets; the bytes themselves if they are few enough to be kept inline."""
         head = bytearray()
-        inline = size is None or size <= self._limits.inline_bytes
+        inline = self._inline_max >= 0 if size is None else size <= self._inline_max
         async for packet in body:
             self._size += len(packet)
             self._check_size(size)
@@ -148,7 +164,7 @@ class Upload:
                 await self._take(memoryview(packet))
                 continue
             head += packet
-            if len(head) > self._limits.inline_bytes:
+            if len(head) > self._inline_max:
                 inline = False
                 await self._check_disks()
                 await self._take(memoryview(head))
@@ -202,14 +218,6 @@ class Upload:
     async def _all_stored(self) -> None:
         while self._storing:
             await self._progress.park()
-
-    def _body(self, inline: bytes | None, digests: ContentDigests) -> Body:
-        if inline is not None:
-            return Inline(inline)
-        refs = tuple(ref for ref in self._refs if ref is not None)
-        assert sum(ref.length for ref in refs) == self._size, "chunks do not add up to the body"
-        part = Part(size=self._size, md5=digests.md5, chunks=refs, scheme=self._scheme, checksums=digests.checksums())
-        return Parts((part,))
 
     # ---- beside it
 

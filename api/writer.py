@@ -27,37 +27,40 @@ from cluster.errors import Refused, Unavailable
 from metaraft.commands import (
     StoredChunk,
 )
-from metaraft.model import Body, Bucket, Checksum, ChecksumAlgorithm, Copies
+from metaraft.model import Body, Bucket, Checksum, ChecksumAlgorithm, Copies, Inline, Part, Parts
 
 _RELIEVE_S = 0.5
 
 
 class Stored:
-    """A body that is stored and not yet committed. Digests are raw bytes, `etag` is S3's without quotes."""
+    """A body that is stored and not yet committed: as a `body` of its own, or as a `part` of an upload.
 
-    def __init__(self, received: Received, holding: Holding) -> None:
+    `etag` is S3's without quotes; `checksums` are in the order in which they were asked for.
+    """
+
+    def __init__(self, received: Received, expected: ExpectedDigests, scheme: Copies, holding: Holding) -> None:
         self.size: int = received.size
         self.digests: ContentDigests = received.digests
         self.etag: str = received.digests.md5.hex()
-        self.checksums: dict[ChecksumAlgorithm, Checksum] = received.digests.checksums()
-        self.body: Body = received.body
-        self._holding = holding
+        self.checksums: dict[ChecksumAlgorithm, Checksum] = received.digests.checksums(expected.algorithms)
         self.is_committed = False
+        self._inline = received.inline
+        self._refs = received.chunks
+        self._scheme = scheme
+        self._holding = holding
 
     @property
-    def md5(self) -> bytes:
-        """MD5 of the content."""
-        return self.digests.md5
+    def body(self) -> Body:
+        """Where the bytes are, as a version says it."""
+        return Parts((self.part,)) if self._inline is None else Inline(self._inline)
 
     @property
-    def sha256(self) -> bytes:
-        """SHA-256 of the content."""
-        return self.digests.sha256
-
-    @property
-    def blake3(self) -> bytes:
-        """BLAKE3 of the content, as b3sum prints it."""
-        return self.digests.blake3
+    def part(self) -> Part:
+        """The chunks, as a part of an upload has them; the body is none that lies in the metadata."""
+        assert self._inline is None, "this body is not in chunks"
+        return Part(
+            size=self.size, md5=self.digests.md5, chunks=self._refs, scheme=self._scheme, checksums=self.checksums
+        )
 
     def chunks(self) -> tuple[StoredChunk, ...]:
         """The chunks with all acknowledgements known now: call it when the command is built, each time."""
@@ -110,11 +113,13 @@ class Writer:
         size: int | None,
         expected: ExpectedDigests,
         trace_id: str,
+        inline: bool = True,
     ) -> AsyncIterator[Stored]:
         """Read the whole body and store it; what is given can be committed while the context is open.
 
-        Raises Refused (BadDigest, IncompleteBody, EntityTooLarge), Unavailable (TooFewDisks, SlowDown, what the
-        metadata says), and whatever the body raises. Left without `committed`, all that is under way is dropped.
+        Not `inline`: in chunks, however small it is, as the parts of uploads are. Raises Refused (BadDigest,
+        IncompleteBody, EntityTooLarge), Unavailable (TooFewDisks, SlowDown, what the metadata says), and whatever the
+        body raises. Left without `committed`, all that is under way is dropped.
         """
         if self._resources is None:
             raise Unavailable("ShuttingDown", "this process takes no uploads now", retry_after_s=1.0)
@@ -125,13 +130,23 @@ class Writer:
         holding = Holding(
             self._nodes, self._late, self._config.timings, scheme=scheme, space=bucket.space, trace_id=trace_id
         )
-        upload = Upload(self._resources, holding, scheme, bucket.space, trace_id)
+        upload = Upload(
+            self._resources,
+            holding,
+            scheme,
+            bucket.space,
+            trace_id,
+            inline_max=self._config.limits.inline_bytes if inline else -1,
+            algorithms=expected.needed(),
+        )
         stored: Stored | None = None
         self._uploads[upload] = None
         try:
             received = await upload.receive(body, size)
             received.digests.check(expected)
-            stored = Stored(received, holding)
+            if expected.late is not None:
+                received.digests.check(expected.late())
+            stored = Stored(received, expected, scheme, holding)
             yield stored
         finally:
             del self._uploads[upload]

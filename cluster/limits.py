@@ -23,6 +23,9 @@ KEY_BYTES_MAX = 1024
 LIST_LIMIT_MAX = 1000
 """Entries in one listing page (S3: ListObjectsV2, max-keys)."""
 
+UPLOAD_PARTS_MAX = 10_000
+"""Highest number of a part, and so how many there are (S3: Amazon S3 multipart upload limits)."""
+
 UNIX_PATH_BYTES_MAX = 107
 """sun_path on Linux is 108 bytes with its terminating NUL (unix(7))."""
 
@@ -31,7 +34,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Sizes and counts. Over a limit means a clear error at once, never a wait without end."""
 
     # HTTP
-    put_bytes_max: int = 5 * GIB  # one request (S3: PutObject)
+    put_bytes_max: int = 5 * GIB  # one request, and so one part of an upload (S3: PutObject, UploadPart)
     request_head_bytes_max: int = 16 * KIB  # request line and headers together
     request_headers_max: int = 100
     user_metadata_bytes_max: int = 2 * KIB  # names and values of x-amz-meta-* (S3: user-defined metadata)
@@ -76,6 +79,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     disk_reserve_bytes: int = 256 * MIB  # puts are refused below this
 
     # uploads
+    part_bytes_min: int = (
+        5 * MIB
+    )  # every part of a completed upload but the last (S3: Amazon S3 multipart upload limits)
     upload_laggards_max: int = 4  # per upload: stored chunks whose last copy may still be on its way
 
 

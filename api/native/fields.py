@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from api.digests import ExpectedDigests
 from api.messages import percent_decode
 from api.names import decode_key
-from api.operations.objects import Description
+from api.operations.values import Description
 from cluster.errors import Refused
 from cluster.limits import Limits
 

@@ -1,6 +1,13 @@
 """Handlers of objects: PUT (also a copy), GET, HEAD, DELETE."""
 
-from api.conditions import CONDITION_HEADERS, decide_read, http_date, parse_conditions, range_applies
+from api.conditions import (
+    CONDITION_HEADERS,
+    decide_read,
+    http_date,
+    parse_conditions,
+    precondition_failed,
+    range_applies,
+)
 from api.digests import ExpectedDigests
 from api.messages import Request, Response, parse_query
 from api.native import values
@@ -14,7 +21,8 @@ from api.native.fields import (
     replaces_metadata,
 )
 from api.operations.calls import Call
-from api.operations.objects import Objects, precondition_failed
+from api.operations.objects import Objects
+from api.operations.values import Source
 from api.ranges import Span, content_range, parse_range
 from cluster.errors import Refused
 from cluster.limits import Limits
@@ -61,9 +69,10 @@ class ObjectHandlers:
         if request.length != 0:
             raise Refused("InvalidArgument", "a request with x-copy-source must have no body")
         written = await self._objects.copy(
-            copy_source(headers[COPY_SOURCE]),
+            Source(*copy_source(headers[COPY_SOURCE])),
             (bucket, key),
             replace=description(headers, self._limits) if replaces_metadata(headers) else None,
+            replace_tags=None,
             source_condition=parse_conditions(headers, "x-copy-source-"),
             condition=parse_conditions(headers),
             call=call,

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from api.operations.objects import Written
+from api.operations.values import Written
 from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, Coded, Copies, Scheme, Usage, Version
 from metaraft.queries import (
     ListedObject,

@@ -1,21 +1,20 @@
-"""Buckets: make, find, list, remove."""
+"""Buckets: make, find, list, set, remove."""
 
 from collections.abc import Callable
+from typing import Literal
 
 from api.names import check_bucket
 from api.operations.calls import Call
 from api.operations.metadata import Metadata
 from cluster.errors import Refused
-from metaraft.commands import (
-    BucketDone,
-    CreateBucket,
-    DeleteBucket,
-)
+from metaraft.commands import BucketDone, Command, CreateBucket, DeleteBucket, Result, SetBucketSetting, SetVersioning
 from metaraft.model import Bucket, Scheme
 from metaraft.queries import (
     BucketFound,
+    BucketSettingFound,
     BucketsFound,
     GetBucket,
+    GetBucketSetting,
     ListBuckets,
 )
 
@@ -37,12 +36,7 @@ class Buckets:
         """Make a bucket; `scheme` None: the cluster's. Raises Refused (InvalidBucketName, BucketAlreadyExists)."""
         check_bucket(name)
         command = CreateBucket(name=name, owner=call.principal.name, scheme=scheme or self._scheme)
-        done = await self._meta.commit(
-            command,
-            deadline=call.deadline,
-            key=call.commit_key("CreateBucket", name, "", command.scheme),
-            trace_id=call.trace_id,
-        )
+        done = await self._commit(command, call, call.commit_key("CreateBucket", name, "", command.scheme))
         assert isinstance(done, BucketDone)
         return done.bucket
 
@@ -50,12 +44,7 @@ class Buckets:
         """Remove an empty bucket. Raises Refused (NoSuchBucket, BucketNotEmpty)."""
         _known_name(name)
         self._cache.pop(name, None)
-        await self._meta.commit(
-            DeleteBucket(name=name),
-            deadline=call.deadline,
-            key=call.commit_key("DeleteBucket", name, "", None),
-            trace_id=call.trace_id,
-        )
+        await self._commit(DeleteBucket(name=name), call, call.commit_key("DeleteBucket", name, "", None))
 
     async def find(self, name: str, call: Call) -> BucketFound:
         """A bucket and its usage. Raises Refused (NoSuchBucket)."""
@@ -64,13 +53,37 @@ class Buckets:
         assert isinstance(found, BucketFound)
         return found
 
-    async def list(self, after: str, limit: int, call: Call, *, owner: str | None = None) -> BucketsFound:
+    async def list(
+        self, after: str, limit: int, call: Call, *, prefix: str = "", owner: str | None = None
+    ) -> BucketsFound:
         """Buckets behind `after` in order of their names, at most `limit`; `owner`: only those of that owner."""
-        found = await self._meta.read(
-            ListBuckets(after=after, limit=limit, owner=owner), deadline=call.deadline, trace_id=call.trace_id
-        )
+        query = ListBuckets(after=after, limit=limit, prefix=prefix, owner=owner)
+        found = await self._meta.read(query, deadline=call.deadline, trace_id=call.trace_id)
         assert isinstance(found, BucketsFound)
         return found
+
+    async def set_versioning(self, name: str, versioning: Literal["enabled", "suspended"], call: Call) -> None:
+        """Keep versions from now on, or no more new ones. Raises Refused (NoSuchBucket)."""
+        _known_name(name)
+        command = SetVersioning(bucket=name, versioning=versioning)
+        await self._commit(command, call, call.commit_key("SetVersioning", name, "", versioning))
+
+    async def setting(self, name: str, setting: str, call: Call) -> BucketSettingFound:
+        """A bucket with one of its settings, as it was set. Raises Refused (NoSuchBucket)."""
+        _known_name(name)
+        query = GetBucketSetting(bucket=name, name=setting)
+        found = await self._meta.read(query, deadline=call.deadline, trace_id=call.trace_id)
+        assert isinstance(found, BucketSettingFound)
+        return found
+
+    async def set_setting(self, name: str, setting: str, value: bytes | None, call: Call) -> None:
+        """Set it, or (None) take it away; what it means is the caller's. Raises Refused (NoSuchBucket, BadSetting)."""
+        _known_name(name)
+        command = SetBucketSetting(bucket=name, name=setting, value=value)
+        await self._commit(command, call, call.commit_key("SetBucketSetting", name, "", (setting, value)))
+
+    async def _commit(self, command: Command, call: Call, key: bytes | None) -> Result:
+        return await self._meta.commit(command, deadline=call.deadline, key=key, trace_id=call.trace_id)
 
     async def for_writing(self, name: str, call: Call) -> Bucket:
         """A bucket's row for a command that names its id, and so is refused if this row is out of date."""

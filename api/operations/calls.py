@@ -22,14 +22,14 @@ class Call:
     trace_id: str
     idempotency: str | None = None
 
-    def commit_key(self, operation: str, bucket: str, key: str, content: object, attempt: int = 0) -> bytes | None:
+    def commit_key(self, operation: str, bucket: str, key: str, content: object) -> bytes | None:
         """The command's key when the client gave one, else None (each request is then a new attempt).
 
         It is scoped to the principal, the operation and its names; `content` is all else that makes the request
-        what it is, so that a key used again for something else does not return the wrong result. `attempt` counts
-        the commits that one request makes.
+        what it is, so that a key used again for something else does not return the wrong result. A commit that was
+        unavailable is tried again under the same key: a retry of the request must find it, if it succeeded at last.
         """
         if self.idempotency is None:
             return None
-        facts = (self.principal.name, operation, bucket, key, self.idempotency, content, attempt)
+        facts = (self.principal.name, operation, bucket, key, self.idempotency, content)
         return blake3(msgspec.msgpack.encode(facts), derive_key_context=_KEY_CONTEXT).digest(16)

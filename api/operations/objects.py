@@ -5,98 +5,38 @@ already be refused is refused before a byte of the body is read, except under a 
 log may hold the result of the first attempt.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from functools import partial
 
-from api.conditions import NO_CONDITION, write_must_fail
+from api.conditions import NO_CONDITION, precondition_failed, write_must_fail
 from api.digests import ExpectedDigests
-from api.messages import Buffer, RequestBody, Stream
+from api.messages import RequestBody
 from api.operations.buckets import Buckets
 from api.operations.calls import Call
+from api.operations.commits import Commits
 from api.operations.metadata import Metadata
+from api.operations.reads import Reads
+from api.operations.values import Deleted, Description, Source, Written
+from api.operations.versions import done_version, shown_version, which_id
 from api.ranges import Span
 from api.reader import Reader
 from api.writer import Stored, Writer
 from cluster.errors import Refused, Unavailable
-from metaraft.commands import (
-    Condition,
-    CopyObject,
-    DeleteObject,
-    ObjectDone,
-    PutObject,
-)
-from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, DeleteMarker, Inline, Version
-from metaraft.queries import (
-    GetObject,
-    ObjectFound,
-)
+from metaraft.commands import Condition, CopyObject, DeleteObject, ObjectDone, PutObject, SetTags
+from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, Version, Which
+from metaraft.queries import ObjectFound
+
+UNREAD = 0
+"""A revision that no version has: a copy of what was not there is refused, whatever is there by then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What an object carries besides its bytes; names are in lower case, user metadata without its prefix."""
-
-    content_type: str
-    headers: dict[str, str]
-    user_metadata: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A version as it was made. `size` and `checksums` are empty where a copy's source could not be told apart."""
-
-    bucket: str
-    key: str
-    etag: str
-    revision: int
-    created_ms: int
-    existed: bool
-    size: int | None
-    checksums: dict[ChecksumAlgorithm, Checksum]
-
-
-class Objects:
+class Objects(Reads):
     """Operations on objects."""
 
-    def __init__(
-        self,
-        meta: Metadata,
-        buckets: Buckets,
-        writer: Writer,
-        reader: Reader,
-        clock: Callable[[], float],
-        commit_s: float,
-    ) -> None:
-        self._meta = meta
+    def __init__(self, meta: Metadata, buckets: Buckets, writer: Writer, reader: Reader, commits: Commits) -> None:
+        super().__init__(meta, reader)
         self._buckets = buckets
         self._writer = writer
-        self._reader = reader
-        self._clock = clock
-        self._commit_s = commit_s
-
-    async def find(self, bucket: str, key: str, call: Call, *, with_holders: bool = False) -> ObjectFound:
-        """The current version. Raises Refused (NoSuchBucket; NoSuchKey, also where it is a delete marker)."""
-        found = await self._meta.read(
-            GetObject(bucket=bucket, key=key, with_holders=with_holders), deadline=call.deadline, trace_id=call.trace_id
-        )
-        assert isinstance(found, ObjectFound)
-        if isinstance(found.version.body, DeleteMarker):
-            raise Refused("NoSuchKey", f"{key[:200]!r} was deleted from the bucket {bucket!r}")
-        return found
-
-    def content(self, found: ObjectFound, span: Span, call: Call) -> bytes | Stream:
-        """The bytes of a span: at once where they lie in the metadata, else a stream that verifies each block."""
-        body = found.version.body
-        if isinstance(body, Inline):
-            return body.data if span == (0, len(body.data)) else body.data[span.start : span.stop]
-        if span.start == span.stop:
-            return b""
-
-        def stream() -> AbstractAsyncContextManager[AsyncIterator[Buffer]]:
-            return self._reader.open(found, span.start, span.stop, trace_id=call.trace_id)
-
-        return stream
+        self._commits = commits
 
     async def put(
         self,
@@ -119,11 +59,8 @@ class Objects:
         async with self._writer.store(
             aiter(body), bucket=row, size=size, expected=expected, trace_id=call.trace_id
         ) as stored:
-            done = await self._commit(row, key, description, stored, condition, call)
-            stored.committed()
-            return Written(
-                bucket, key, done.etag, done.revision, done.created_ms, done.existed, stored.size, stored.checksums
-            )
+            done = await self._commit(row, key, description, stored, condition, self._commits.renewed(call))
+            return Written.of((bucket, key), done)
 
     async def _admit(self, bucket: str, key: str, condition: Condition, call: Call) -> Bucket:
         """The bucket's row, after the refusals that are certain before the body is read."""
@@ -146,36 +83,12 @@ class Objects:
     async def _commit(
         self, row: Bucket, key: str, description: Description, stored: Stored, condition: Condition, call: Call
     ) -> ObjectDone:
-        deadline = max(call.deadline, self._clock() + self._commit_s)
-        content = (stored.sha256, description.content_type, description.headers, description.user_metadata, condition)
-        attempt = 0
         while True:
-            command = PutObject(
-                bucket=row.name,
-                bucket_id=row.bucket_id,
-                key=key,
-                size=stored.size,
-                etag=stored.etag,
-                content_type=description.content_type,
-                body=stored.body,
-                chunks=stored.chunks(),
-                headers=description.headers,
-                user_metadata=description.user_metadata,
-                checksums=stored.checksums,
-                owner=call.principal.name,
-                condition=condition,
-            )
+            content = (row.bucket_id, stored.digests.blake3, description, condition)
+            build = partial(_put_command, row, key, description, stored, condition, call)
+            commit_key = call.commit_key("PutObject", row.name, key, content)
             try:
-                done = await self._meta.commit(
-                    command,
-                    deadline=deadline,
-                    key=call.commit_key("PutObject", row.name, key, content, attempt),
-                    trace_id=call.trace_id,
-                )
-            except Unavailable as error:
-                if error.code != "PutAgain" or self._clock() >= deadline:
-                    raise
-                await stored.put_again()
+                done = await self._commits.commit_stored(stored, build, call, commit_key)
             except Refused as error:
                 if error.code != "NoSuchBucket" or not self._buckets.forget(row.name):
                     raise
@@ -183,75 +96,135 @@ class Objects:
             else:
                 assert isinstance(done, ObjectDone)
                 return done
-            attempt += 1
 
     async def _same_place(self, row: Bucket, call: Call) -> Bucket:
         """The bucket that has this name now, if what was stored for the former one may serve it."""
-        renewed = Call(call.principal, self._clock() + self._commit_s, call.trace_id)
-        fresh = await self._buckets.for_writing(row.name, renewed)
+        fresh = await self._buckets.for_writing(row.name, call)
         if (fresh.space, fresh.scheme) != (row.space, row.scheme):
             raise Unavailable("BucketReplaced", f"bucket {row.name!r} was made anew during the upload; try again")
         return fresh
 
     async def copy(
         self,
-        source: tuple[str, str],
+        source: Source,
         target: tuple[str, str],
         *,
         replace: Description | None,
+        replace_tags: dict[str, str] | None,
         source_condition: Condition,
         condition: Condition,
         call: Call,
+        algorithm: ChecksumAlgorithm | None = None,
     ) -> Written:
-        """Make a new version of `target` that references the bytes of `source` (each bucket, key).
+        """Make a new version of `target` (bucket, key) that references the bytes of `source`.
 
-        Raises Refused (NoSuchBucket, NoSuchKey, PreconditionFailed).
+        What is not replaced is the source's. `algorithm`: the checksum of all its bytes that the copy shows; they are
+        read if the source has none. Raises Refused (NoSuchBucket, NoSuchKey, NoSuchVersion, PreconditionFailed),
+        Unavailable (SourceChanged when it does so all the time).
         """
         replaced = None if replace is None else (replace.content_type, replace.headers, replace.user_metadata)
-        command = CopyObject(
-            source_bucket=source[0],
-            source_key=source[1],
-            bucket=target[0],
-            key=target[1],
-            owner=call.principal.name,
-            source_condition=source_condition,
-            condition=condition,
-            replace=replaced,
-        )
-        content = (source, replaced, source_condition, condition)
-        done = await self._meta.commit(
-            command,
-            deadline=call.deadline,
-            key=call.commit_key("CopyObject", *target, content),
-            trace_id=call.trace_id,
-        )
-        assert isinstance(done, ObjectDone)
-        size, checksums = await self._facts_of(target, done.revision, call)
-        return Written(*target, done.etag, done.revision, done.created_ms, done.existed, size, checksums)
+        content = (source, replaced, replace_tags, source_condition, condition, algorithm)
+        commit_key = call.commit_key("CopyObject", *target, content)
+        while True:
+            renewed = self._commits.renewed(call)
+            found = await self._source_of_copy(source, source_condition, renewed)
+            checksums = {} if found is None else await self._checksums(found, algorithm, renewed)
+            command = CopyObject(
+                source_bucket=source.bucket,
+                source_key=source.key,
+                bucket=target[0],
+                key=target[1],
+                owner=call.principal.name,
+                source_condition=source_condition,
+                condition=condition,
+                replace=replaced,
+                source_which=source.version,
+                source_revision=UNREAD if found is None else found.version.revision,
+                replace_tags=replace_tags,
+                checksums=checksums,
+            )
+            try:
+                done = await self._commits.commit(command, self._commits.renewed(renewed), commit_key)
+            except Unavailable as error:
+                if error.code != "SourceChanged" or self._commits.is_over(call):
+                    raise
+            else:
+                assert isinstance(done, ObjectDone)
+                source_id = None if found is None else shown_version(found.bucket, found.version)
+                return Written.of(target, done, source_id)
 
-    async def _facts_of(
-        self, name: tuple[str, str], revision: int, call: Call
-    ) -> tuple[int | None, dict[ChecksumAlgorithm, Checksum]]:
-        """Size and checksums of a version just made; nothing if another has taken its place since."""
-        renewed = Call(call.principal, self._clock() + self._commit_s, call.trace_id)
+    async def _source_of_copy(self, source: Source, condition: Condition, call: Call) -> ObjectFound | None:
+        """The source as it is. None: it is refused now, but the log may hold the result of the first attempt."""
         try:
-            version = (await self.find(*name, renewed)).version
-        except (Refused, Unavailable):  # gone again, or no quorum now: the copy itself is done
-            return None, {}
-        return (version.size, version.checksums) if version.revision == revision else (None, {})
+            return await self.source(source, condition, call)
+        except Refused:
+            if call.idempotency is None:
+                raise
+            return None
 
-    async def delete(self, bucket: str, key: str, condition: Condition, call: Call) -> ObjectDone:
-        """Delete the current version; a missing key is no error. Raises Refused (NoSuchBucket, PreconditionFailed)."""
-        done = await self._meta.commit(
-            DeleteObject(bucket=bucket, key=key, condition=condition),
-            deadline=call.deadline,
-            key=call.commit_key("DeleteObject", bucket, key, condition),
-            trace_id=call.trace_id,
+    async def _checksums(
+        self, found: ObjectFound, algorithm: ChecksumAlgorithm | None, call: Call
+    ) -> dict[ChecksumAlgorithm, Checksum]:
+        """What a copy shows first, if it is not what its source does."""
+        if algorithm is None:
+            return {}
+        known = found.version.checksums.get(algorithm)
+        if known is not None and known.type == "FULL_OBJECT":
+            return {algorithm: known}
+        digests = await self.digest(found, Span(0, found.version.size), (algorithm,), call)
+        return {algorithm: Checksum(digests.values[algorithm])}
+
+    async def delete(
+        self, bucket: str, key: str, condition: Condition, call: Call, *, version: Which | None = None
+    ) -> Deleted:
+        """Delete the current version, or the one named for good; what is not there is no error.
+
+        Raises Refused (NoSuchBucket, PreconditionFailed).
+        """
+        done = await self._commits.commit(
+            DeleteObject(bucket=bucket, key=key, condition=condition, which=version, owner=call.principal.name),
+            call,
+            call.commit_key("DeleteObject", bucket, key, (condition, version)),
         )
         assert isinstance(done, ObjectDone)
-        return done
+        shown = done_version(done) if version is None else which_id(version)
+        return Deleted(shown, done.delete_marker, done.existed)
+
+    async def set_tags(
+        self, bucket: str, key: str, tags: dict[str, str], call: Call, *, version: Which | None = None
+    ) -> str | None:
+        """Replace the tags of the current version, or of the one named; the version's id, if its bucket has such.
+
+        Raises Refused (NoSuchBucket, NoSuchKey, NoSuchVersion; MethodNotAllowed for a delete marker).
+        """
+        command = SetTags(bucket=bucket, key=key, tags=tags, which=version)
+        try:
+            done = await self._commits.commit(command, call, call.commit_key("SetTags", bucket, key, (tags, version)))
+        except Refused as error:
+            if error.code != "VersionIsDeleteMarker":
+                raise
+            detail = {"delete_marker": "true"} | ({} if version is None else {"version_id": which_id(version)})
+            raise Refused("MethodNotAllowed", "a delete marker has no tags", detail=detail) from error
+        assert isinstance(done, ObjectDone)
+        return done_version(done)
 
 
-def precondition_failed(key: str) -> Refused:
-    """The refusal of a condition that does not hold."""
-    return Refused("PreconditionFailed", f"a condition of the request does not hold for {key[:200]!r} as it is now")
+def _put_command(
+    row: Bucket, key: str, description: Description, stored: Stored, condition: Condition, call: Call
+) -> PutObject:
+    return PutObject(
+        bucket=row.name,
+        bucket_id=row.bucket_id,
+        key=key,
+        size=stored.size,
+        etag=stored.etag,
+        content_type=description.content_type,
+        body=stored.body,
+        chunks=stored.chunks(),
+        headers=description.headers,
+        user_metadata=description.user_metadata,
+        checksums=stored.checksums,
+        owner=call.principal.name,
+        condition=condition,
+        tags=description.tags,
+    )

@@ -381,7 +381,6 @@ def test_a_commit_key_is_scoped_to_all_that_makes_a_request_what_it_is() -> None
             "bucket": "b",
             "key": "k",
             "content": (b"x", {"a": "b"}),
-            "attempt": 0,
         }
         return Call(Principal(principal, "root"), 0, "", idempotency).commit_key(**{**facts, **change})  # type: ignore[arg-type]
 
@@ -392,7 +391,6 @@ def test_a_commit_key_is_scoped_to_all_that_makes_a_request_what_it_is() -> None
         key(idempotency="l"),
         *(key(**{name: "other"}) for name in ("operation", "bucket", "key", "content")),
         key(bucket="bk", key=""),
-        key(attempt=1),
     ]
     assert len({key(), *others}) == len(others) + 1
     assert Call(ROOT, 0, "").commit_key("Put", "b", "k", None) is None

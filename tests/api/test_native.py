@@ -240,10 +240,10 @@ async def test_a_bucket_made_anew_is_written_to_although_its_former_row_was_kept
         await cluster.call("PUT", "/buckets/one")
         await cluster.put("/buckets/one/objects/k", SMALL)
         await cluster.call("DELETE", "/buckets/one/objects/k")
-        row = cluster.apps.buckets._cache["one"]
+        row = cluster.apps.operations.buckets._cache["one"]
         await cluster.call("DELETE", "/buckets/one")
         await cluster.call("PUT", "/buckets/one")
-        cluster.apps.buckets._cache["one"] = row  # as another API process would still have it
+        cluster.apps.operations.buckets._cache["one"] = row  # as another API process would still have it
         await cluster.put("/buckets/one/objects/k", LARGE)
         assert (await cluster.get("/buckets/one/objects/k")).body == LARGE
 

@@ -1,6 +1,7 @@
 """Writes on real daemons: what is stored where, what is refused, and what a failure leaves."""
 
 import hashlib
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,15 +13,18 @@ from api.digests import ExpectedDigests
 from api.upload import check_size
 from cluster.errors import Refused, Unavailable
 from cluster.limits import CHUNK_BYTES, MIB, Limits
-from metaraft.model import Inline, Parts
+from metaraft.model import Checksum, Inline, Parts
 from tests.api.disks import BUCKET, World, packets, random_bytes, world
 
+NOTHING = ExpectedDigests()
 SMALL = Limits(disk_reserve_bytes=0, transfer_memory_bytes_max=32 * MIB)
 
 
-async def store_fails(w: World, body: AsyncIterator[bytes], size: int | None, **expected: bytes) -> Refused:
+async def store_fails(
+    w: World, body: AsyncIterator[bytes], size: int | None, expected: ExpectedDigests = NOTHING
+) -> Refused:
     with pytest.raises(Refused) as caught:
-        async with w.writer.store(body, bucket=BUCKET, size=size, expected=ExpectedDigests(**expected), trace_id=""):
+        async with w.writer.store(body, bucket=BUCKET, size=size, expected=expected, trace_id=""):
             raise AssertionError("it was stored")
     return caught.value
 
@@ -42,8 +46,8 @@ async def test_a_small_body_lies_in_the_metadata_and_needs_no_daemon(tmp_path: P
             assert stored.body == Inline(data)
             assert (stored.size, stored.chunks()) == (size, ())
             assert stored.etag == hashlib.md5(data).hexdigest()
-            assert stored.sha256 == hashlib.sha256(data).digest()
-            assert stored.blake3 == blake3(data).digest()
+            assert stored.checksums["SHA256"] == Checksum(hashlib.sha256(data).digest())
+            assert stored.digests.blake3 == blake3(data).digest()
             await stored.put_again()
             stored.committed()
 
@@ -66,7 +70,7 @@ async def test_what_was_stored_is_read_back(tmp_path: Path, size: int, announced
             )
             assert all(len(chunk.acks) >= 2 for chunk in stored.chunks())
             assert {ack.seen for chunk in stored.chunks() for ack in chunk.acks} == {w.meta.revision}
-            assert stored.blake3 == blake3(data).digest()
+            assert stored.digests.blake3 == blake3(data).digest()
             found = w.meta.keep(stored)
             stored.committed()
         assert await w.fetch(found) == data
@@ -187,8 +191,60 @@ async def test_a_slow_disk_keeps_no_more_than_its_share_of_memory(tmp_path: Path
 async def test_a_wrong_digest_is_refused(tmp_path: Path, size: int) -> None:
     async with world(tmp_path) as w:
         data = random_bytes(size)
-        for expected in ({"md5": bytes(16)}, {"sha256": bytes(32)}, {"crc64nvme": bytes(8)}):
-            assert (await store_fails(w, packets(data), size, **expected)).code == "BadDigest"
+        for expected in (
+            ExpectedDigests(md5=bytes(16)),
+            ExpectedDigests(sha256=bytes(32)),
+            ExpectedDigests(crc64nvme=bytes(8)),
+            ExpectedDigests(crc32=bytes(4), algorithms=()),
+            ExpectedDigests(algorithms=("SHA1",), late=lambda: ExpectedDigests(sha1=bytes(20))),
+        ):
+            assert (await store_fails(w, packets(data), size, expected)).code == "BadDigest"
+        await all_returned(w)
+
+
+async def test_a_checksum_behind_the_body_is_asked_for_when_all_of_it_was_read(tmp_path: Path) -> None:
+    data = random_bytes(300_000)
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        async for packet in packets(data):
+            read += len(packet)
+            yield packet
+
+    def late() -> ExpectedDigests:
+        assert read == len(data)
+        return ExpectedDigests(crc32=zlib.crc32(data).to_bytes(4, "big"))
+
+    async with world(tmp_path) as w:
+        expected = ExpectedDigests(algorithms=("CRC32",), late=late)
+        async with w.writer.store(body(), bucket=BUCKET, size=None, expected=expected, trace_id="") as stored:
+            assert list(stored.checksums) == ["CRC32", "BLAKE3"]
+        await all_returned(w)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 300_000])
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_part_of_an_upload_lies_in_chunks_however_small_it_is(
+    tmp_path: Path, size: int, announced: bool
+) -> None:
+    async with world(tmp_path) as w:
+        data = random_bytes(size)
+        async with w.writer.store(
+            packets(data),
+            bucket=BUCKET,
+            size=size if announced else None,
+            expected=ExpectedDigests(algorithms=("SHA1",)),
+            trace_id="",
+            inline=False,
+        ) as stored:
+            assert stored.body == Parts((stored.part,))
+            assert (stored.part.size, stored.part.md5) == (size, hashlib.md5(data).digest())
+            assert stored.part.checksums["SHA1"] == Checksum(hashlib.sha1(data).digest())
+            assert [ref.length for ref in stored.part.chunks] == ([size] if size else [])
+            found = w.meta.keep(stored)
+            stored.committed()
+        assert await w.fetch(found) == data
         await all_returned(w)
 
 
