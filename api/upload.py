@@ -34,6 +34,10 @@ _SHORT_CHUNKS_MAX = 4000
 """From so many chunks on only whole ones follow: a command has about 165 bytes per chunk and at most 1 MiB."""
 
 
+type Packet = bytes | bytearray | memoryview
+"""A piece of a body; it is done with when the next one is asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What all uploads of a process share. `changed`: a chunk was stored, or its last copy has ended."""
@@ -99,7 +103,7 @@ class Upload:
         self._failure: Exception | None = None
         self._closed = False
 
-    async def receive(self, body: AsyncIterable[bytes], size: int | None) -> Received:
+    async def receive(self, body: AsyncIterable[Packet], size: int | None) -> Received:
         """Take the whole body of `size` bytes (None: until it ends). What it raises is `Writer.store`'s."""
         if size is not None and size <= self._inline_max:
             return await self._receive(body, size)
@@ -131,7 +135,7 @@ class Upload:
 
     # ---- in the request's task
 
-    async def _receive(self, body: AsyncIterable[bytes], size: int | None) -> Received:
+    async def _receive(self, body: AsyncIterable[Packet], size: int | None) -> Received:
         inline = await self._fill(body, size)
         if inline is None:
             self._cut_nowait()
@@ -153,7 +157,7 @@ class Upload:
             raise Unavailable("TooFewDisks", f"{up} disks are up; a write needs {quorum}", retry_after_s=1.0)
         self._spawn(self._holding.renew_forever)
 
-    async def _fill(self, body: AsyncIterable[bytes], size: int | None) -> bytes | None:
+    async def _fill(self, body: AsyncIterable[Packet], size: int | None) -> bytes | None:
         """Take all packets; the bytes themselves if they are few enough to be kept inline."""
         head = bytearray()
         inline = self._inline_max >= 0 if size is None else size <= self._inline_max

@@ -21,7 +21,7 @@ from api.late_holders import LateHolders
 from api.nodes import Nodes
 from api.peers import Metadata
 from api.replication import Replication
-from api.upload import Received, Resources, Upload, check_size
+from api.upload import Packet, Received, Resources, Upload, check_size
 from cluster.config import Config
 from cluster.errors import Refused, Unavailable
 from metaraft.commands import (
@@ -107,7 +107,7 @@ class Writer:
     @asynccontextmanager
     async def store(
         self,
-        body: AsyncIterable[bytes],
+        body: AsyncIterable[Packet],
         *,
         bucket: Bucket,
         size: int | None,
