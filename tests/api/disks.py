@@ -14,6 +14,7 @@ import trio
 from api.budget import Budget
 from api.digests import ExpectedDigests
 from api.nodes import Nodes
+from api.peers import Metadata
 from api.reader import Reader
 from api.writer import Stored, Writer
 from chunkd.blocks import DATA_OFFSET
@@ -133,19 +134,23 @@ class GatedFiles(Files):
 
 
 class World:
-    """A few nodes and one API process's data path. `nodes[i]` is node n(i+1)."""
+    """A few nodes and one API process's data path. `nodes[i]` is node n(i+1).
 
-    def __init__(self, config: Config, nursery: trio.Nursery) -> None:
+    Its metadata is `metadata`, or `meta` if there is no other.
+    """
+
+    def __init__(self, config: Config, nursery: trio.Nursery, metadata: Metadata | None) -> None:
         self.config = config
         self.nursery = nursery
         self.meta = TinyMetadata()
+        metadata = metadata or self.meta
         self.files = [GatedFiles() for _ in config.chunkd]
         me = NodeIdentity(config.cluster_id, "tester")
         self.clients = [ChunkClient(node, config, me) for node in config.chunkd]
-        self.nodes = Nodes(self.clients, self.meta, config)
+        self.nodes = Nodes(self.clients, metadata, config)
         self.budget = Budget(config.limits, wait_s=config.timings.memory_wait_s)
-        self.writer = Writer(self.nodes, self.meta, self.budget, config)
-        self.reader = Reader(self.nodes, self.meta, self.budget, config)
+        self.writer = Writer(self.nodes, metadata, self.budget, config)
+        self.reader = Reader(self.nodes, metadata, self.budget, config)
         self._daemons: dict[int, tuple[trio.CancelScope, trio.Event]] = {}
 
     async def start(self, number: int) -> None:
@@ -216,7 +221,13 @@ class World:
 
 @asynccontextmanager
 async def world(
-    root: Path, *, nodes: int = 3, up: Iterable[int] | None = None, limits: Limits | None = None, **timings: float
+    root: Path,
+    *,
+    nodes: int = 3,
+    up: Iterable[int] | None = None,
+    limits: Limits | None = None,
+    metadata: Metadata | None = None,
+    **timings: float,
 ) -> AsyncGenerator[World]:
     """Nodes that are up, and registered."""
     config = make_config(root, nodes=nodes, limits=limits)
@@ -225,7 +236,7 @@ async def world(
     await trio.Path(config.base, "run").mkdir(mode=0o700, exist_ok=True)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            made = World(config, nursery)
+            made = World(config, nursery, metadata)
             await nursery.start(made.nodes.run)
             await nursery.start(made.writer.run)
             await nursery.start(made.reader.run)
