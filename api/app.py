@@ -113,7 +113,13 @@ def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, clus
     copies_max = max(1, len(config.chunkd))
     bucket_handlers = BucketHandlers(operations.buckets, operations.listing, cursors, limits, copies_max)
     native = NativeDialect(authenticator, gate, ObjectHandlers(operations.objects, limits), bucket_handlers)
-    port = ObjectPort(native.answer, error_response, limits, ids, deadline_s=deadline_s)
+    port = ObjectPort(
+        native.answer,
+        lambda error, request_id, _scope: error_response(error, request_id),
+        limits,
+        ids,
+        deadline_s=deadline_s,
+    )
     connections, operator_connections = Connections(limits), Connections(limits)
     process = Process(name, lambda: port.in_flight, lambda: len(connections.open))
     health = HealthHandlers(meta, nodes, process, scheme.write_quorum, clock)
@@ -122,7 +128,13 @@ def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, clus
     object_app.port = port
     users = operator_users.UserHandlers(authenticator, Users(meta, keyring, sealer, root.access_key), limits)
     operator_app = OperatorApp("api.operator")
-    operator_app.port = ObjectPort(users.answer, error_response, limits, ids, deadline_s=deadline_s)
+    operator_app.port = ObjectPort(
+        users.answer,
+        lambda error, request_id, _scope: error_response(error, request_id),
+        limits,
+        ids,
+        deadline_s=deadline_s,
+    )
     for app in (object_app, operator_app):
         app.config["MAX_CONTENT_LENGTH"] = limits.json_body_bytes_max
         for path, answer in (("live", health.live), ("ready", health.ready), ("cluster", health.cluster)):
