@@ -40,7 +40,8 @@ PADDING_BYTES_MAX = 16
 TRAILER_SIGNATURE = "x-amz-trailer-signature"
 
 _HEADER = re.compile(rb"[ \t]*([0-9a-fA-F]{1,16})[ \t]*(?:;[ \t]*chunk-signature[ \t]*=[ \t]*([!-:<-~]{1,256})[ \t]*)?")
-_TRAILER = re.compile(rb"[ \t]*([!-9;-~]+)[ \t]*:[ \t]*([\x20-\x7e\t]*?)[ \t]*")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(rb"[\x20-\x7e\t]*")
 
 
 class _State(Enum):
@@ -178,20 +179,19 @@ class ChunkedDecoder:
         return stop
 
     def _end_line(self) -> None:
-        line = bytes(self._line)
-        is_whole = line.endswith(b"\r\n")
-        match self._state:
-            case _State.HEADER if is_whole:
-                self._begin(line[:-2])
-            case _State.DATA_END if is_whole:
-                self._state = _State.HEADER
-            case _State.TRAILER if is_whole:
-                self._end_trailer(line[:-2])
-            case _State.TRAILER:  # a bare line feed, which some clients put before the line's end
-                return
-            case _:
-                raise _incomplete("The request body terminated unexpectedly: a line does not end as it should")
+        if not self._line.endswith(b"\r\n"):
+            if self._state is _State.TRAILER:
+                return  # a bare line feed, which some clients put before the line's end
+            raise _incomplete("The request body terminated unexpectedly: a line does not end as it should")
+        line = bytes(self._line[:-2])
         self._line.clear()
+        match self._state:
+            case _State.HEADER:
+                self._begin(line)
+            case _State.DATA_END:
+                self._state = _State.HEADER
+            case _:
+                self._end_trailer(line)
 
     def _end_trailer(self, line: bytes) -> None:
         if not line:
@@ -202,10 +202,11 @@ class ChunkedDecoder:
                 self._add_trailer(part)
 
     def _add_trailer(self, line: bytes) -> None:
-        match = _TRAILER.fullmatch(line)
-        if match is None:
+        raw_name, colon, raw_value = line.partition(b":")
+        raw_name, raw_value = raw_name.strip(b" \t"), raw_value.strip(b" \t")
+        if not colon or not _NAME.fullmatch(raw_name) or not _VALUE.fullmatch(raw_value):
             raise _malformed_trailer("a line is not NAME:VALUE")
-        name, value = match[1].decode().lower(), match[2].decode()
+        name, value = raw_name.decode().lower(), raw_value.decode()
         if not self._form.trailer or self._trailer_signature is not None:
             raise _malformed_trailer("there is one more than there may be")
         if self._form.signed and name == TRAILER_SIGNATURE:

@@ -174,12 +174,12 @@ def _check_coverage(claim: ClaimV4, request: Request) -> None:
 
     x-amz-content-sha256 is also covered where its value is the last line of the canonical request.
     """
-    headers = request.headers
+    headers, signed = request.headers, frozenset(claim.signed_headers)
     unsigned = [
         name
         for name in ("host", *headers)
         if (name == "host" or name.startswith("x-amz-") or (name == "content-md5" and claim.expires_s is not None))
-        and name not in claim.signed_headers
+        and name not in signed
         and not (name == PAYLOAD_HEADER and headers[name] == claim.payload_hash)
     ]
     if unsigned:
