@@ -23,6 +23,7 @@ from metaraft.commands import (
     RemoveAccessKey,
     RemoveUser,
     SetBucketSetting,
+    SetVersioning,
     StoredChunk,
     Touch,
 )
@@ -78,10 +79,11 @@ def some_command(random: Random, revision: int) -> Command:
         DeleteBucket(f"b{random.randrange(4)}"),
         RegisterDisk(Disk(disk_id(random.randrange(1, 5)), "n", "z", random.randrange(3))),
         SetBucketSetting(f"b{random.randrange(4)}", random.choice("xy"), random.choice([None, random.randbytes(3000)])),
+        SetVersioning("b", random.choice(["enabled", "suspended"])),
         some_command_on_users(random),
         Touch(),
     ]
-    return random.choices(choices, weights=[6, 6, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])[0]
+    return random.choices(choices, weights=[6, 6, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])[0]
 
 
 def some_command_on_users(random: Random) -> Command:
