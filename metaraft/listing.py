@@ -1,8 +1,9 @@
 """One page of a bucket's current versions, in byte order of the keys. Pure reads.
 
-Of each key only the newest row is looked at: older versions are passed by a seek, and so are all keys under a common
-prefix. Delete markers are looked at and not shown; where a page stops behind one that lies under a common prefix not
-shown so far, its `next_after` ends in a NUL, which says that the common prefix may follow.
+Of each key only the newest row is looked at: the next key is found by a seek, however many older versions lie between
+(measured: 0.8 us, where going to the next row costs 0.5), and a common prefix is passed by one too. Delete markers are
+looked at and not shown; where a page stops behind one that lies under a common prefix not shown so far, its
+`next_after` ends in a NUL, which says that the common prefix may follow.
 """
 
 import msgspec
@@ -108,32 +109,25 @@ def list_objects(rows: Reader, bucket: Bucket, query: ListObjects, rows_max: int
     page = _Page(bucket, min(query.limit, LIST_LIMIT_MAX))
     if span is None or page.full:
         return page.done(more=False)
-    position: bytes | None = span.start
+    position = span.start
     looked = 0
-    while position is not None:
-        start, position = position, None
-        last = b""
-        for row_key, value in rows.scan(start, span.stop):
-            if looked == rows_max:
-                return page.done(more=True)
-            looked += 1
-            key = row_key[VERSION_HEAD_BYTES:-VERSION_TAIL_BYTES]
-            if key == last:
-                position = behind(base, key)  # one older version is looked at, however many there are
-                break
-            last = key
-            head = decode_head(value)
-            group = group_of(key, prefix, delimiter)
-            if head.delete_marker:
-                page.skip(key, group)
-                continue
-            if page.full:
-                return page.done(more=True)
-            if group is not None:
-                page.add_group(group)
-                position = successor(base + group)
-                break
+    while (row := rows.first(position, span.stop)) is not None:
+        if looked == rows_max:
+            return page.done(more=True)
+        looked += 1
+        key = row[0][VERSION_HEAD_BYTES:-VERSION_TAIL_BYTES]
+        head = decode_head(row[1])
+        group = group_of(key, prefix, delimiter)
+        position = behind(base, key)
+        if head.delete_marker:
+            page.skip(key, group)
+        elif page.full:
+            return page.done(more=True)
+        elif group is None:
             page.add(key, head)
+        else:
+            page.add_group(group)
+            position = successor(base + group)
     return page.done(more=False)
 
 

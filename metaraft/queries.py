@@ -56,8 +56,8 @@ class GetObject(msgspec.Struct, frozen=True, tag="get_object"):
     A version that is `Assembled` comes, if `with_holders`, with the first of its parts that a read from `offset` on
     needs (a negative one counts from the end), up to 32 chunks (and always one part, if the version goes on behind
     `offset`); or, in any case, with the part of the number `part`, if it has one. `GetParts` brings more.
-    Refused: NoSuchBucket; NoSuchKey, or NoSuchVersion for `which`. A delete marker is answered as a version whose body
-    says so, also where it is the current one.
+    A delete marker is answered as a version whose body says so, also where it is the current one.
+    Refused: NoSuchBucket; NoSuchKey, or NoSuchVersion for `which` (a null version has no other name than null).
     """
 
     bucket: str
@@ -69,7 +69,7 @@ class GetObject(msgspec.Struct, frozen=True, tag="get_object"):
 
 
 class GetParts(msgspec.Struct, frozen=True, tag="get_parts"):
-    """Parts of a completed object with their chunks' holders: the first of `numbers`, in their order, up to 1,000
+    """Parts of a completed object with their chunks' holders: the first of `numbers`, in their order, up to 256
     chunks (and always one part). Answers `PartsFound`. Refused: NoSuchUpload, if the object is gone or never had the
     first one."""
 

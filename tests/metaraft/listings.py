@@ -44,9 +44,10 @@ class Counting(MemoryRows):
 
     def first(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
         """As the twin's."""
-        self.looked += 1
         self.sought += 1
-        return super().first(start, stop)
+        row = super().first(start, stop)
+        self.looked += row is not None
+        return row
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """As the twin's."""

@@ -168,12 +168,13 @@ class World(RuleBasedStateMachine):
     @invariant()
     def every_version_is_found_by_its_name(self) -> None:
         for key, versions in self.versions.items():
-            null = [one.revision for one in versions if one.null]
-            found = self.metadata.ask(GetObject("b", key, which=Which()))
-            assert (found.version.revision if isinstance(found, ObjectFound) else None) == (null[0] if null else None)
+            if not any(one.null for one in versions):
+                assert isinstance(self.metadata.ask(GetObject("b", key, which=Which())), Failed)
             for place, one in enumerate(versions):
-                found = self.metadata.ask(GetObject("b", key, which=Which(one.revision)))
+                which = Which() if one.null else Which(one.revision)
+                found = self.metadata.ask(GetObject("b", key, which=which))
                 assert isinstance(found, ObjectFound)
+                assert found.version.revision == one.revision
                 assert (found.version.null, found.current) == (one.null, place == 0)
                 assert tuple(part.head.number for part in found.parts) == one.parts
                 if isinstance(found.version.body, Assembled):
