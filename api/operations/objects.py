@@ -1,4 +1,4 @@
-"""Objects: find, read, write, copy, delete.
+"""Objects: find, read, write, copy, delete, tag; the current version of a key, or one that is named.
 
 A write reads its bucket, stores the bytes and then commits once; the commit alone decides conditions. What can
 already be refused is refused before a byte of the body is read, except under a client's idempotency key: there the
@@ -127,7 +127,7 @@ class Objects(Reads):
         commit_key = call.commit_key("CopyObject", *target, content)
         while True:
             renewed = self._commits.renewed(call)
-            found = await self._source_of_copy(source, source_condition, renewed)
+            found = await self._source_of_copy(source, source_condition, renewed, with_holders=algorithm is not None)
             checksums = {} if found is None else await self._checksums(found, algorithm, renewed)
             command = CopyObject(
                 source_bucket=source.bucket,
@@ -153,10 +153,12 @@ class Objects(Reads):
                 source_id = None if found is None else shown_version(found.bucket, found.version)
                 return Written.of(target, done, source_id)
 
-    async def _source_of_copy(self, source: Source, condition: Condition, call: Call) -> ObjectFound | None:
+    async def _source_of_copy(
+        self, source: Source, condition: Condition, call: Call, *, with_holders: bool
+    ) -> ObjectFound | None:
         """The source as it is. None: it is refused now, but the log may hold the result of the first attempt."""
         try:
-            return await self.source(source, condition, call)
+            return await self.source(source, condition, call, with_holders=with_holders)
         except Refused:
             if call.idempotency is None:
                 raise

@@ -93,13 +93,13 @@ class Reads:
             heads += (part.head for part in answer.parts)
         return tuple(heads), len(numbers) > len(heads)
 
-    async def source(self, source: Source, condition: Condition, call: Call) -> ObjectFound:
-        """What a copy reads, with the holders of its chunks, if the condition holds for it now.
+    async def source(self, source: Source, condition: Condition, call: Call, *, with_holders: bool) -> ObjectFound:
+        """What a copy is made of, with the holders of its chunks if it is to be read, if the condition holds for it now.
 
         Raises Refused: what `find` does, PreconditionFailed, InvalidRequest for a delete marker that was named.
         """
         try:
-            found = await self.find(source.bucket, source.key, call, with_holders=True, version=source.version)
+            found = await self.find(source.bucket, source.key, call, with_holders=with_holders, version=source.version)
         except Refused as error:
             if error.code != "MethodNotAllowed":
                 raise

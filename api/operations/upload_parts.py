@@ -119,7 +119,7 @@ class UploadParts(UploadReads):
         upload = await self.upload(bucket, key, upload_id, call)
         while True:
             renewed = self._commits.renewed(call)
-            found = await self._reads.source(source, source_condition, renewed)
+            found = await self._reads.source(source, source_condition, renewed, with_holders=True)
             span = span_of(found.version.size)
             check_size(self._limits, span.stop - span.start)
             try:

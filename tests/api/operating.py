@@ -1,5 +1,6 @@
 """Operations over real daemons and the real state machine, which runs in memory without a log."""
 
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ import trio
 
 from api.access.decisions import Principal
 from api.conditions import NO_CONDITION
-from api.digests import ExpectedDigests
+from api.digests import Digester, ExpectedDigests
 from api.operations.calls import Call
 from api.operations.composition import Operations
 from api.operations.values import Description, NamedPart, Written
@@ -28,12 +29,14 @@ LIMITS = Limits(disk_reserve_bytes=0, part_bytes_min=PART_BYTES_MIN)
 
 
 class MachineMetadata:
-    """The metadata of one member that commits at once. `before` is awaited before a command is applied, `asked` has all
-    queries."""
+    """The metadata of one member that commits at once; `commits` and `asked` have all commands and queries.
+
+    `before` is awaited before each of them is looked at.
+    """
 
     def __init__(self) -> None:
         self.state = Metadata()
-        self.before: Callable[[Command], Awaitable[None]] | None = None
+        self.before: Callable[[Command | Query], Awaitable[None]] | None = None
         self.commits: list[Command] = []
         self.asked: list[Query] = []
 
@@ -50,6 +53,8 @@ class MachineMetadata:
     async def read(self, query: Query, *, deadline: float, trace_id: str = "") -> Answer:
         """Answer a query."""
         await trio.lowlevel.checkpoint()
+        if self.before is not None:
+            await self.before(query)
         self.asked.append(query)
         return _raised(self.state.ask(query))
 
@@ -195,3 +200,16 @@ async def operating(root: Path, *, limits: Limits = LIMITS, up: bool = True) -> 
         found = Operating(disks, meta)
         await found.do.buckets.create("bucket", found.call())
         yield found
+
+
+def etag_of(*datas: bytes) -> str:
+    """The ETag of an object of these parts, as S3's documentation has it."""
+    digests = b"".join(hashlib.md5(data).digest() for data in datas)
+    return f"{hashlib.md5(digests).hexdigest()}-{len(datas)}"
+
+
+def digest(algorithm: ChecksumAlgorithm, data: bytes) -> bytes:
+    """The plain digest of some bytes."""
+    digester = Digester((algorithm,))
+    digester.update(data)
+    return digester.digests().values[algorithm]

@@ -16,6 +16,7 @@ from cluster.errors import Refused
 from cluster.limits import CHUNK_BYTES, Limits
 from metaraft.commands import Command, Condition, CopyObject, CopyPart
 from metaraft.model import Checksum, ChecksumAlgorithm, Copies, Upload, Which
+from metaraft.queries import Query
 from tests.api.disks import random_bytes
 from tests.api.operating import PLAIN, Operating, operating
 from tests.api.refusals import refusal
@@ -180,7 +181,7 @@ async def test_a_source_that_changes_meanwhile_is_read_again(tmp_path: Path, kin
         await o.put("a", old)
         upload = await o.begin("copy")
 
-        async def change(command: Command) -> None:
+        async def change(command: Command | Query) -> None:
             if isinstance(command, kind):
                 o.meta.before = None
                 await o.put("a", new)
@@ -311,7 +312,7 @@ async def test_a_copy_retried_after_its_source_was_deleted_gives_the_first_resul
 async def test_a_copy_of_a_source_that_comes_while_it_was_refused_reads_it_first(tmp_path: Path) -> None:
     async with operating(tmp_path, up=False) as o:
 
-        async def come(command: Command) -> None:
+        async def come(command: Command | Query) -> None:
             if isinstance(command, CopyObject):
                 o.meta.before = None
                 await o.put("a", b"data")

@@ -10,10 +10,11 @@ from structlog.testing import capture_logs
 
 from api import reader as reader_module
 from api.budget import PIECE_BYTES, SMALL_BYTES
-from api.layout import segments
+from api.layout import part_ranges, part_span, parts_count, segments
+from api.ranges import Span
 from cluster.errors import Corrupt, Unavailable
 from cluster.limits import BLOCK_BYTES, CHUNK_BYTES, MIB
-from metaraft.model import Chunk, ChunkRef, Copies, Inline, Part, Parts
+from metaraft.model import Assembled, Chunk, ChunkRef, Copies, Inline, Part, Parts, Version
 from metaraft.queries import (
     ObjectFound,
 )
@@ -57,6 +58,29 @@ def test_segments_are_the_bytes_of_the_range(shape: list[list[tuple[int, int]]],
     found = segments(Parts(tuple(parts)), start, stop)
     assert [(s.chunk_id, s.offset + at) for s in found for at in range(s.length)] == content[start:stop]
     assert all(segment.length > 0 for segment in found)
+
+
+@given(st.lists(st.integers(0, 5), max_size=6), st.data())
+def test_the_ranges_of_parts_are_the_bytes_of_the_range(sizes: list[int], data: st.DataObject) -> None:
+    body = Assembled(b"u" * 16, tuple((3 * place + 1, size) for place, size in enumerate(sizes)))
+    content = [(number, at) for number, size in body.parts for at in range(size)]
+    start = data.draw(st.integers(0, len(content)))
+    stop = data.draw(st.integers(start, len(content)))
+    found = part_ranges(body, start, stop)
+    assert [(part.number, at) for part in found for at in range(part.start, part.stop)] == content[start:stop]
+    assert all(part.start < part.stop <= part.size == dict(body.parts)[part.number] for part in found)
+    version = Version(1, 0, len(content), "", "", body)
+    assert parts_count(version) == len(sizes)
+    for number, _ in body.parts:
+        span = part_span(version, number)
+        assert span is not None
+        assert content[span.start : span.stop] == [byte for byte in content if byte[0] == number]
+    assert part_span(version, 2) is None
+
+
+def test_the_first_part_of_an_object_without_parts_is_the_whole() -> None:
+    version = Version(1, 0, 3, "", "", Inline(b"abc"))
+    assert (part_span(version, 1), part_span(version, 2), parts_count(version)) == (Span(0, 3), None, None)
 
 
 async def test_any_range_is_the_bytes_of_that_range(tmp_path: Path) -> None:

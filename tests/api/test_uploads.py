@@ -8,27 +8,26 @@ import pytest
 import trio
 
 from api.conditions import NO_CONDITION
-from api.digests import Digester, ExpectedDigests
+from api.digests import ExpectedDigests
 from api.layout import part_span, parts_count
-from api.operations.values import NamedPart, Written
+from api.operations.values import Description, NamedPart, Source
+from api.operations.versions import parse_version
+from api.ranges import Span
 from cluster.limits import CHUNK_BYTES, Limits
-from metaraft.commands import Command, CompleteUpload, Condition, PutPart
+from metaraft.commands import PutPart
 from metaraft.model import Checksum, ChecksumAlgorithm, ChecksumType, Upload
 from tests.api.disks import random_bytes
-from tests.api.operating import PART_BYTES_MIN, PLAIN, Body, Operating, operating
+from tests.api.operating import (
+    PART_BYTES_MIN,
+    PLAIN,
+    Body,
+    Operator,
+    digest,
+    etag_of,
+    operating,
+)
 from tests.api.refusals import refusal
-
-
-def etag_of(*datas: bytes) -> str:
-    """The ETag of an object of these parts, as S3's documentation has it."""
-    digests = b"".join(hashlib.md5(data).digest() for data in datas)
-    return f"{hashlib.md5(digests).hexdigest()}-{len(datas)}"
-
-
-def digest(algorithm: ChecksumAlgorithm, data: bytes) -> bytes:
-    digester = Digester((algorithm,))
-    digester.update(data)
-    return digester.digests().values[algorithm]
+from tests.api.whole import whole
 
 
 async def test_an_object_is_its_parts_in_order_and_every_range_of_it_can_be_read(tmp_path: Path) -> None:
@@ -79,17 +78,6 @@ async def test_a_part_put_again_replaces_the_first_and_parts_not_named_are_left_
         assert await o.get("a") == b"one" * 1000 + b"3" * 2000
 
 
-async def test_completing_again_gives_the_same_answer_as_long_as_the_object_is_there(tmp_path: Path) -> None:
-    async with operating(tmp_path) as o:
-        upload = await o.begin("a")
-        parts = [await o.part(upload, number, bytes([number]) * 2000) for number in (1, 2)]
-        first = await o.complete(upload, *parts)
-        assert await o.complete(upload, *parts) == first
-        await refusal("NoSuchUpload", o.complete(upload, parts[0]))
-        await o.put("a", b"another")
-        await refusal("NoSuchUpload", o.complete(upload, *parts))
-
-
 async def test_an_upload_that_is_aborted_takes_nothing_more_and_leaves_nothing(tmp_path: Path) -> None:
     async with operating(tmp_path) as o:
         upload = await o.begin("a")
@@ -115,7 +103,7 @@ async def test_nothing_of_an_upload_is_visible_before_it_is_complete(tmp_path: P
 
 async def test_an_object_has_what_its_upload_was_begun_with(tmp_path: Path) -> None:
     async with operating(tmp_path) as o:
-        described = type(PLAIN)("image/png", {"cache-control": "no-store"}, {"a": "b"}, {"tag": "value"})
+        described = Description("image/png", {"cache-control": "no-store"}, {"a": "b"}, {"tag": "value"})
         upload = await o.do.uploads.create("bucket", "a", described, None, o.call())
         await o.complete(upload, await o.part(upload, 1, b""))
         version = (await o.find("a")).version
@@ -127,106 +115,6 @@ async def test_an_object_has_what_its_upload_was_begun_with(tmp_path: Path) -> N
             0,
         )
         assert await o.get("a") == b""
-
-
-DATAS = (b"1" * 2000, b"2" * 2000, b"3")
-
-
-async def three_parts(
-    o: Operating, checksum: tuple[ChecksumAlgorithm, ChecksumType] | None = None
-) -> tuple[Upload, list[NamedPart]]:
-    """An upload of DATAS, ready to be completed."""
-    upload = await o.do.uploads.create("bucket", "a", PLAIN, checksum, o.call())
-    return upload, [await o.part(upload, number, data) for number, data in enumerate(DATAS, 1)]
-
-
-def with_checksums(part: NamedPart, **values: bytes) -> NamedPart:
-    return NamedPart(part.number, part.etag, values)  # type: ignore[arg-type]
-
-
-async def test_what_is_not_as_the_request_says_is_refused_and_the_upload_stays(tmp_path: Path) -> None:
-    async with operating(tmp_path) as o:
-        upload, (one, two, three) = await three_parts(o)
-        etag = two.etag
-        small = await o.part(upload, 4, b"s" * (PART_BYTES_MIN - 1))
-        for code, parts in {
-            "InvalidRequest": [],
-            "InvalidPartOrder": [two, one],
-            "InvalidPart": [one, NamedPart(2, one.etag)],
-            "BadPartNumber": [NamedPart(0, etag)],
-        }.items():
-            await refusal(code, o.complete(upload, *parts))
-        await refusal("InvalidPartOrder", o.complete(upload, one, one))
-        await refusal("BadPartNumber", o.complete(upload, one, NamedPart(10_001, etag)))
-        for wrong in ("", "no etag", '"' + "0" * 31 + '"', "0" * 32 + "-1", hashlib.md5(b"").hexdigest()):
-            await refusal("InvalidPart", o.complete(upload, one, NamedPart(2, wrong)))
-        await refusal("InvalidPart", o.complete(upload, one, NamedPart(9, etag)))
-        error = await refusal(
-            "EntityTooSmall", o.complete(upload, small, NamedPart(5, (await o.part(upload, 5, b"")).etag))
-        )
-        assert error.limit == {"part_bytes_min": PART_BYTES_MIN}
-        assert error.detail == {
-            "part_number": "4",
-            "proposed_bytes": str(PART_BYTES_MIN - 1),
-            "etag": small.etag.strip('"'),
-        }
-        await refusal("InvalidPart", o.complete(upload, one, with_checksums(two, CRC64NVME=bytes(8))))
-        await refusal("InvalidPart", o.complete(upload, one, with_checksums(two, SHA1=bytes(20))))
-        right = with_checksums(one, CRC64NVME=digest("CRC64NVME", DATAS[0]))
-        written = await o.complete(upload, right, two, NamedPart(3, three.etag.strip('"')))
-        assert written.etag == etag_of(*DATAS)
-        assert await o.get("a") == b"".join(DATAS)
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "kind"),
-    [
-        ("CRC64NVME", "FULL_OBJECT"),
-        ("CRC32", "FULL_OBJECT"),
-        ("CRC32C", "FULL_OBJECT"),
-        ("CRC32", "COMPOSITE"),
-        ("CRC32C", "COMPOSITE"),
-        ("SHA1", "COMPOSITE"),
-        ("SHA256", "COMPOSITE"),
-    ],
-)
-async def test_the_object_has_the_checksum_that_its_upload_was_begun_for(
-    tmp_path: Path, algorithm: ChecksumAlgorithm, kind: ChecksumType
-) -> None:
-    async with operating(tmp_path) as o:
-        upload, parts = await three_parts(o, (algorithm, kind))
-        value = (
-            digest(algorithm, b"".join(DATAS))
-            if kind == "FULL_OBJECT"
-            else digest(algorithm, b"".join(digest(algorithm, data) for data in DATAS))
-        )
-
-        async def complete(
-            checksum: tuple[ChecksumAlgorithm, bytes] | None, kind: ChecksumType | None, size: int | None = None
-        ) -> Written:
-            return await o.do.uploads.complete(
-                "bucket",
-                "a",
-                upload.upload_id,
-                [
-                    NamedPart(part.number, part.etag, {algorithm: digest(algorithm, data)})
-                    for part, data in zip(parts, DATAS, strict=True)
-                ],
-                size=size,
-                checksum=checksum,
-                checksum_type=kind,
-                condition=NO_CONDITION,
-                call=o.call(),
-            )
-
-        other: ChecksumType = "COMPOSITE" if kind == "FULL_OBJECT" else "FULL_OBJECT"
-        await refusal("BadDigest", complete((algorithm, bytes(len(value))), kind))
-        await refusal("InvalidRequest", complete((algorithm, value), other))
-        await refusal("InvalidRequest", complete(("MD5", value), kind))
-        await refusal("InvalidRequest", complete((algorithm, value), kind, 4002))
-        written = await complete((algorithm, value), kind, 4001)
-        assert written.checksums == {algorithm: Checksum(value, kind)}
-        assert (await o.find("a")).version.checksums == written.checksums
 
 
 async def test_a_part_keeps_the_checksum_that_came_with_it_and_the_one_of_its_upload(tmp_path: Path) -> None:
@@ -279,69 +167,6 @@ async def test_an_upload_for_a_checksum_that_s3_does_not_have_is_refused(
         await refusal("InvalidRequest", o.do.uploads.create("bucket", "a", PLAIN, checksum, o.call()))
 
 
-async def test_a_condition_is_decided_when_the_upload_is_completed(tmp_path: Path) -> None:
-    async with operating(tmp_path) as o:
-        upload, parts = await three_parts(o)
-        await o.put("a", b"there")
-
-        async def complete(condition: Condition) -> Written:
-            return await o.do.uploads.complete(
-                "bucket", "a", upload.upload_id, parts, condition=condition, call=o.call()
-            )
-
-        await refusal("PreconditionFailed", complete(Condition(if_none_match=("*",))))
-        await refusal("PreconditionFailed", complete(Condition(if_match=("0" * 32,))))
-        assert await o.get("a") == b"there"
-        etag = hashlib.md5(b"there").hexdigest()
-        assert (await complete(Condition(if_match=(etag,)))).etag == etag_of(*DATAS)
-
-
-async def test_parts_that_change_while_it_is_completed_are_read_again(tmp_path: Path) -> None:
-    async with operating(tmp_path) as o:
-        upload, parts = await three_parts(o)
-        changes = 0
-
-        async def change(command: Command) -> None:
-            nonlocal changes
-            if isinstance(command, CompleteUpload) and changes < 3:
-                changes += 1
-                await o.part(upload, 3 + changes, b"another")
-
-        o.meta.before = change
-        await o.complete(upload, *parts)
-        assert changes == 3
-        assert await o.get("a") == b"".join(DATAS)
-
-
-async def test_a_part_replaced_while_it_is_completed_is_not_taken_for_the_one_named(tmp_path: Path) -> None:
-    async with operating(tmp_path) as o:
-        upload, parts = await three_parts(o)
-
-        async def change(command: Command) -> None:
-            if isinstance(command, CompleteUpload):
-                o.meta.before = None
-                await o.part(upload, 1, b"another" * 1000)
-
-        o.meta.before = change
-        await refusal("InvalidPart", o.complete(upload, *parts))
-
-
-async def test_parts_that_change_all_the_time_end_at_the_deadline(tmp_path: Path) -> None:
-    async with operating(tmp_path) as o:
-        upload, parts = await three_parts(o)
-        call = type(o.call())(o.call().principal, trio.current_time(), "")
-
-        async def change(command: Command) -> None:
-            if isinstance(command, CompleteUpload):
-                await o.part(upload, 4, b"another")
-
-        o.meta.before = change
-        await refusal(
-            "UploadChanged",
-            o.do.uploads.complete("bucket", "a", upload.upload_id, parts, condition=NO_CONDITION, call=call),
-        )
-
-
 async def test_a_retry_under_one_idempotency_key_has_one_effect(tmp_path: Path) -> None:
     async with operating(tmp_path) as o:
         first = await o.do.uploads.create("bucket", "a", PLAIN, None, o.call("k"))
@@ -385,3 +210,46 @@ async def test_uploads_under_way_are_listed_in_order_page_by_page(tmp_path: Path
         assert (len(grouped.uploads), grouped.prefixes) == (3, ("d/",))
         found = await o.do.uploads.upload("bucket", "a", uploads[1].upload_id, o.call())
         assert found.upload == uploads[1]
+
+
+async def test_an_upload_goes_on_when_daemons_and_members_have_come_and_gone() -> None:
+    limits = Limits(
+        disk_reserve_bytes=0, free_bytes_min=0, free_percent_min=0, map_bytes=1 << 30, part_bytes_min=PART_BYTES_MIN
+    )
+    with trio.fail_after(60):
+        async with whole(members=3, limits=limits) as cluster:
+            o = Operator(cluster.apps.operations)
+            await o.do.buckets.create("bucket", o.call())
+            await o.do.buckets.set_versioning("bucket", "enabled", o.call())
+            old = await o.put("a", b"old")
+            upload = await o.begin("a")
+            datas = [random_bytes(CHUNK_BYTES + 5000), random_bytes(3000), random_bytes(100)]
+            first = await o.part(upload, 1, datas[0])
+            await cluster.stop("chunk-1")
+            await cluster.stop("meta-1")
+            second = await o.part(upload, 2, datas[1])
+            copied = await o.do.uploads.copy_part(
+                Source("bucket", "a"),
+                lambda size: Span(1, size),
+                ("bucket", "a", upload.upload_id, 4),
+                source_condition=NO_CONDITION,
+                call=o.call(),
+            )
+            assert copied.source_version_id == old.version_id
+            await cluster.start("meta-1")
+            await cluster.stop("meta-2")
+            third = await o.part(upload, 3, datas[2] * 20)
+            named = [first, second, third, NamedPart(4, copied.etag)]
+            written = await o.complete(upload, *named)
+            assert await o.complete(upload, *named) == written
+            content = datas[0] + datas[1] + datas[2] * 20 + b"ld"
+            assert (written.size, written.existed) == (len(content), True)
+            found = await o.find("a", offset=-10)
+            assert await o.content(found, CHUNK_BYTES, len(content) - 1) == content[CHUNK_BYTES:-1]
+            assert await o.get("a", version=parse_version(old.version_id or "")) == b"old"
+            deleted = await o.do.objects.delete(
+                "bucket", "a", NO_CONDITION, o.call(), version=parse_version(written.version_id or "")
+            )
+            assert deleted.existed
+            assert await o.get("a") == b"old"
+            await refusal("NoSuchUpload", o.complete(upload, *named))
