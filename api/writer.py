@@ -115,9 +115,9 @@ class Writer:
         trace_id: str,
         inline: bool = True,
     ) -> AsyncIterator[Stored]:
-        """Read the whole body and store it; what is given can be committed while the context is open. What the body must
-        be is compared when all of it was read, the late part of it too.
+        """Read the whole body and store it; what is given can be committed while the context is open.
 
+        What is expected of the body, and late of what comes behind it, is compared when all of it was read.
         Not `inline`: in chunks, however small it is, as the parts of uploads are. Raises Refused (BadDigest,
         IncompleteBody, EntityTooLarge), Unavailable (TooFewDisks, SlowDown, what the metadata says), and whatever the
         body raises. Left without `committed`, all that is under way is dropped.

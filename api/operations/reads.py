@@ -94,7 +94,7 @@ class Reads:
         return tuple(heads), len(numbers) > len(heads)
 
     async def source(self, source: Source, condition: Condition, call: Call, *, with_holders: bool) -> ObjectFound:
-        """What a copy is made of, with the holders of its chunks if it is to be read, if the condition holds for it now.
+        """What a copy is made of, if the condition holds for it now; with holders, so that it can be read.
 
         Raises Refused: what `find` does, PreconditionFailed, InvalidRequest for a delete marker that was named.
         """
