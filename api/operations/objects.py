@@ -98,9 +98,9 @@ class Objects(Reads):
                 return done
 
     async def _same_place(self, row: Bucket, call: Call) -> Bucket:
-        """The bucket that has this name now, if what was stored for the former one may serve it."""
+        """The bucket that has this name now, if it is the same owner's and what was stored may serve it."""
         fresh = await self._buckets.for_writing(row.name, call)
-        if (fresh.space, fresh.scheme) != (row.space, row.scheme):
+        if (fresh.space, fresh.scheme, fresh.owner) != (row.space, row.scheme, row.owner):
             raise Unavailable("BucketReplaced", f"bucket {row.name!r} was made anew during the upload; try again")
         return fresh
 

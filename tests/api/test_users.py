@@ -2,15 +2,22 @@
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import trio
 
+from api.access.decisions import Principal
 from api.access.sealing import Sealer
-from cluster.errors import Corrupt
+from api.digests import ExpectedDigests
+from api.operations.calls import Call
+from api.operations.values import Description
+from cluster.errors import Corrupt, Unavailable
+from cluster.limits import Limits
+from metaraft.commands import Condition
 from metaraft.queries import AccessKeyFound, GetAccessKey
 from tests.api.whole import ACCESS, CLUSTER_KEY, KEY, SECRET, Answer, Whole, whole
 
@@ -233,6 +240,15 @@ async def test_bad_input_gets_the_right_4xx_and_no_secret_in_its_text() -> None:
         assert (await users(cluster))[0]["access_keys"] == ["ANNKEY"]
 
 
+async def test_requests_over_the_cap_are_refused_on_the_operators_port_too() -> None:
+    limits = Limits(
+        disk_reserve_bytes=0, free_bytes_min=0, free_percent_min=0, map_bytes=1 << 28, requests_in_flight_max=0
+    )
+    async with whole(limits=limits) as cluster:
+        answer = await operator(cluster, "GET", "/users")
+        assert (answer.status, answer.json["code"], answer.headers["retry-after"]) == (503, "SlowDown", "1")
+
+
 # ---- what users may reach
 
 
@@ -312,6 +328,34 @@ async def test_a_user_is_shown_its_own_buckets_page_by_page_and_no_others_name()
         assert len((await cluster.get("/buckets")).json["buckets"]) == 13
         first = (await cluster.call("GET", "/buckets?limit=1", key=ANN)).json["cursor"]
         assert (await cluster.call("GET", f"/buckets?cursor={first}", key=BOB)).status == 400
+
+
+async def test_an_upload_under_way_does_not_end_in_a_bucket_that_has_become_anothers() -> None:
+    async with whole() as cluster:
+        await add_ann_and_bob(cluster)
+        await cluster.call("PUT", "/buckets/handed", key=ANN)
+
+        async def body() -> AsyncIterator[bytes]:
+            yield SMALL
+            assert (await cluster.call("DELETE", "/buckets/handed", key=ANN)).status == 204
+            assert (await cluster.call("PUT", "/buckets/handed", key=BOB)).status == 201
+            assert (await cluster.call("GET", "/buckets/handed", key=BOB)).status == 200  # and its row is kept
+            yield SMALL
+
+        call = Call(Principal("ann-id", "user"), trio.current_time() + 5, next(cluster.apps.ids))
+        with pytest.raises(Unavailable) as raised:
+            await cluster.apps.operations.objects.put(
+                "handed",
+                "k",
+                Description("text/plain", {}, {}),
+                body(),
+                size=None,
+                expected=ExpectedDigests(),
+                condition=Condition(),
+                call=call,
+            )
+        assert raised.value.code == "BucketReplaced"
+        assert (await cluster.call("GET", "/buckets/handed/objects", key=BOB)).json["objects"] == []
 
 
 async def test_an_idempotency_key_is_its_users_own() -> None:
