@@ -114,7 +114,7 @@ def complete_upload(books: Books, space: int, command: CompleteUpload) -> Result
         tags=upload.tags,
     )
     existed = present(first) is not None
-    made = Assembly(1, bucket.bucket_id, command.key, version.revision, existed, bucket.versioning)
+    made = Assembly(1, version.revision, existed, bucket.versioning)
     books.rows.delete(found.row_key)
     books.rows.insert(assembly_key(space, upload.upload_id), encode(made))
     return add(books, place, first, version, _unlisted(upload.upload_id, there, command.parts))
@@ -130,9 +130,9 @@ def _completed(books: Books, bucket: Bucket, command: CompleteUpload) -> ObjectD
     """The answer that this upload was completed with, as long as what it made is there."""
     made = assembly(books, bucket.space, command.upload_id)
     place = place_of(bucket, command.key)
-    if made is None or isinstance(place, Failed) or (made.bucket_id, made.key) != (bucket.bucket_id, command.key):
+    if made is None or isinstance(place, Failed):
         return None
-    found = at(books, place, made.revision)
+    found = at(books, place, made.revision)  # no other key has a version of that revision
     if found is None or found.version.etag != command.etag:
         return None
     return done(found.version, made.versioning, existed=made.existed)

@@ -135,11 +135,9 @@ class Trash(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Assembly(msgspec.Struct, frozen=True, array_like=True):
-    """The parts of a completed upload: how many versions have them (never 0), and where and how the first was made."""
+    """The parts of a completed upload: how many versions have them (never 0), and how the first of these was made."""
 
     count: int
-    bucket_id: int
-    key: str
     revision: int
     existed: bool
     versioning: Versioning

@@ -1,5 +1,7 @@
 """Trash: what was given up goes in bounded steps, and all of it goes."""
 
+import pytest
+
 from metaraft.commands import (
     AbortUpload,
     CopyObject,
@@ -53,6 +55,22 @@ def test_parts_that_are_named_and_the_rest_of_the_same_upload_go_one_after_the_o
     assert dereference(metadata, 1) == (1, True)
     assert dereference(metadata, 1) == (1, False)
     assert Kind.PART not in kinds(metadata)
+
+
+@pytest.mark.parametrize("limit", range(1, 9))
+def test_all_that_was_given_up_goes_whatever_the_step(limit: int) -> None:
+    metadata = with_bucket(disks=3)
+    upload = begin(metadata)
+    put_parts(metadata, upload, {1: ["a", "b"], 2: ["c"], 3: ["d", "e", "f"], 4: [], 5: ["g"]})
+    made(metadata, complete_command(upload, [3], 5))
+    done: list[tuple[int, bool]] = []
+    while not done or done[-1][1]:
+        done.append(dereference(metadata, limit))
+    assert sum(references for references, _ in done) == 4
+    assert len(done) == -(-5 // limit), "a part without references is a step too"
+    assert set(part_rows(metadata, upload.upload_id)) == {3}
+    assert [count(metadata, name) for name in "abcdefg"] == [0, 0, 0, 1, 1, 1, 0]
+    assert Kind.TRASH not in kinds(metadata)
 
 
 def test_what_one_mutation_gives_up_is_one_row_though_it_has_two_origins() -> None:

@@ -118,7 +118,7 @@ def test_a_completed_object_has_the_uploads_metadata_and_the_parts_named() -> No
     assert (version.content_type, version.headers) == ("text/plain", {"cache-control": "no"})
     assert (version.user_metadata, version.tags, version.checksums) == ({"a": "b"}, {"c": "d"}, checksums)
     assert upload_row(metadata, upload) is None
-    assert assembly_row(metadata, upload) == Assembly(1, 1, "k", done.revision, False, "off")
+    assert assembly_row(metadata, upload) == Assembly(1, done.revision, False, "off")
     assert usage(metadata) == Usage(300, 1)
     (trash,) = trash_rows(metadata)
     assert trash.rows == (PartRows(upload.upload_id, (2,)),)
