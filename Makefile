@@ -8,13 +8,14 @@ DIR ?= ./data
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down lint types test test-fast test-long bench clean
+.PHONY: help setup up down lint types test test-fast test-long test-clients bench clean
 
 help:
 	@echo 'make up         a cluster under $(DIR), in the foreground until Ctrl-C'
 	@echo 'make test       lint, types and tests: what CI runs'
 	@echo 'make test-fast  only the tests that start no processes'
 	@echo 'make test-long  the tests that take minutes each'
+	@echo 'make test-clients  clients that people use, a browser among them (chromium, chromedriver)'
 	@echo 'make bench      figures of a cluster on this machine, beside the limits of the machine'
 	@echo 'make setup      the environment in $(VENV)'
 
@@ -40,16 +41,19 @@ types: setup
 	$(BIN)/mypy
 
 test: lint types
-	$(BIN)/python -m pytest -m 'not long' $(ARGS)
+	$(BIN)/python -m pytest -m 'not long and not clients' $(ARGS)
 
 test-fast: setup
-	$(BIN)/python -m pytest -m 'not long and not probe' $(ARGS)
+	$(BIN)/python -m pytest -m 'not long and not probe and not clients' $(ARGS)
 
 test-long: setup
 	$(BIN)/python -m pytest -m long $(ARGS)
+
+test-clients: setup
+	$(BIN)/python -m pytest -m clients $(ARGS)
 
 bench: setup
 	$(BIN)/python -P -m chaos bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .clients build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

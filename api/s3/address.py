@@ -5,6 +5,7 @@ once, and nothing normalises it.
 """
 
 from typing import NamedTuple
+from urllib.parse import quote
 
 from api.messages import percent_decode
 
@@ -42,3 +43,10 @@ def host_name(host: str) -> str:
     """A Host header's name in lower case, without its port."""
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdigit() else host).lower()
+
+
+def object_url(scheme: str, host: str, domains: tuple[str, ...], bucket: str, key: str) -> str:
+    """An object's URL, in the style of a request with that Host header. A slash of the key is encoded too, as S3 does
+    where it tells of an upload."""
+    folder = "" if bucket_of_host(host, domains) is not None else f"/{quote(bucket)}"
+    return f"{scheme}://{host}{folder}/{quote(key, safe='')}"

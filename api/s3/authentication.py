@@ -7,7 +7,7 @@ a request without any claim is anonymous.
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from api.access.decisions import ANONYMOUS
@@ -17,7 +17,7 @@ from api.s3.body import Body, open_body, sha256_mismatch
 from api.s3.dialect import Authenticated
 from api.s3.payload import payload_of
 from api.s3.presigned import hoisted_headers
-from api.s3.signature import Verified, parse, verify
+from api.s3.signature import parse, verify
 from cluster.errors import Refused
 
 
@@ -100,42 +100,40 @@ class SignatureAuthentication:
         if claim is None:
             body = open_body(request, payload_of(request.headers), None, sha256_is_checked=False)
             return Authenticated(ANONYMOUS, SignedPayload(body), request)
-        outcome = _Outcome()
-
-        def matches(secret: str) -> bool:
-            try:
-                outcome.verified = verify(claim, request, secret, self._now(), virtual_bucket=bucket)
-            except Refused as error:
-                outcome.refused = error
-                return False
-            return True
-
-        known = await self._keys.match(
-            claim.access_key, matches, deadline=request.deadline, trace_id=request.request_id
+        known, verified = await prove(
+            self._keys,
+            claim.access_key,
+            lambda secret: verify(claim, request, secret, self._now(), virtual_bucket=bucket),
+            request,
         )
-        if known is None:
-            raise await self._refusal(claim.access_key, request, outcome)
-        assert outcome.verified is not None, "a key that passes was verified"
-        verified = outcome.verified
         # The writer of objects hashes the whole body anyway: it compares with what was signed before it commits.
         body = open_body(request, verified.payload, verified.chunk_key, sha256_is_checked=False)
         return Authenticated(known.principal, SignedPayload(body), _with_hoisted(request))
 
-    async def _refusal(self, access_key: str, request: Request, outcome: "_Outcome") -> Refused:
-        found = await self._keys.find(access_key, deadline=request.deadline, trace_id=request.request_id)
-        if found is None:
-            text = "The AWS Access Key Id you provided does not exist in our records."
-            return Refused("InvalidAccessKeyId", text, detail={"AWSAccessKeyId": access_key})
-        assert outcome.refused is not None, "a key that does not pass was refused"
-        return outcome.refused
 
+async def prove[T](keys: Keys, access_key: str, check: Callable[[str], T], request: Request) -> tuple[KnownKey, T]:
+    """The key of that name, and what `check` returns for its secret. `check` may run more than once.
 
-@dataclass(slots=True)
-class _Outcome:
-    """What the last comparison said."""
+    Raises what `check` raises for the secret there is; Refused (InvalidAccessKeyId), Unavailable, Corrupt.
+    """
+    passed: list[T] = []
+    refused: list[Refused] = []
 
-    verified: Verified | None = None
-    refused: Refused | None = None
+    def matches(secret: str) -> bool:
+        try:
+            passed.append(check(secret))
+        except Refused as error:
+            refused.append(error)
+            return False
+        return True
+
+    known = await keys.match(access_key, matches, deadline=request.deadline, trace_id=request.request_id)
+    if known is not None:
+        return known, passed[-1]
+    if await keys.find(access_key, deadline=request.deadline, trace_id=request.request_id) is None:
+        text = "The AWS Access Key Id you provided does not exist in our records."
+        raise Refused("InvalidAccessKeyId", text, detail={"AWSAccessKeyId": access_key})
+    raise refused[-1]
 
 
 def _with_hoisted(request: Request) -> Request:

@@ -16,6 +16,7 @@ from api.operations.calls import Call
 from api.s3.address import Address, resolve
 from api.s3.errors import error_response
 from api.s3.exchange import Exchange, Payload
+from api.s3.forms import is_form
 from api.s3.refusals import refuse_unsupported
 from api.s3.table import Operation, Target, methods, route
 from cluster.errors import Refused, TrilithError
@@ -97,7 +98,12 @@ class S3Dialect:
         call = Call(ANONYMOUS, request.deadline, request.request_id)
         if request.method == "OPTIONS":
             return await self._on.cors.preflight(request, bucket or "", call)
-        if request.method == "POST" and bucket is not None and address.key is None and _is_form(request):
+        if (
+            request.method == "POST"
+            and bucket is not None
+            and address.key is None
+            and is_form(request.headers.get("content-type", ""))
+        ):
             return await self._on.posts.answer(request, bucket)
         sender = await self._on.authentication.authenticate(request, bucket if address.virtual else None)
         request = sender.request
@@ -168,10 +174,6 @@ _OF_VERSION: dict[Action, Action] = {
 
 def _action(operation: Operation, query: Mapping[str, str]) -> Action:
     return _OF_VERSION.get(operation.action, operation.action) if "versionId" in query else operation.action
-
-
-def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
 _INVOCATION_ID_CHARS_MAX = 255

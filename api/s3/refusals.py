@@ -32,13 +32,13 @@ def refuse_unsupported(operation: Operation, request: Request) -> None:
     """Raises Refused (NotImplemented, AccessControlListNotSupported, InvalidStorageClass, AccessDenied)."""
     if operation.support == "not implemented":
         raise not_implemented(operation.name)
-    headers = request.headers
-    for name, value in headers.items():
+    for name, value in request.headers.items():
         if name.startswith("x-amz-"):
-            _refuse(name, value)
+            refuse_header(name, value)
 
 
-def _refuse(name: str, value: str) -> None:
+def refuse_header(name: str, value: str) -> None:
+    """The same for one header, or the field of a form that has its name."""
     if name == "x-amz-acl":
         if value not in _PRIVATE_ACLS:
             raise no_acl(value)
