@@ -20,14 +20,16 @@ from api.names import decode_key
 from api.operations.calls import Call
 from api.operations.objects import Objects
 from api.operations.values import Description, Written
-from api.s3 import checksums, tagging, xml
+from api.s3 import checksums, xml
 from api.s3.address import object_url
 from api.s3.authentication import Keys, prove
 from api.s3.fields import argument, description
 from api.s3.forms import Event, FieldRead, FileBegan, FileData, FileEnded, Form, boundary_of
+from api.s3.objects import written_headers
 from api.s3.post_policy import Policy, SizeRange, parse_policy
 from api.s3.post_signature import parse_post, verify_post
 from api.s3.refusals import refuse_header
+from api.s3.tagging import OBJECT_TAGS_MAX, parse_tagging
 from cluster.errors import Refused
 from cluster.limits import Limits
 
@@ -100,11 +102,10 @@ class FormPosts:
             refuse_header("x-amz-acl" if name == "acl" else name, value)
         if "x-amz-tagging" in fields:
             raise Refused("InvalidArgument", "A form has the tags of its object in the field 'tagging', as XML")
-        tags = fields.get("tagging")
-        return replace(
-            description(fields, self._limits),
-            tags={} if tags is None else tagging.parse_tagging(tags.encode(), most=tagging.OBJECT_TAGS_MAX),
-        )
+        described, tags = description(fields, self._limits), fields.get("tagging")
+        if tags is None:
+            return described
+        return replace(described, tags=parse_tagging(xml.parse(tags.encode(), "Tagging"), most=OBJECT_TAGS_MAX))
 
 
 class _Incoming:
@@ -177,11 +178,8 @@ def _key(fields: Mapping[str, str]) -> str:
 
 
 def _stored(written: Written, fields: Mapping[str, str], url: str) -> Response:
-    etag = f'"{written.etag}"'
-    headers = [("etag", etag), *checksums.headers_of(written.checksums, None)]
-    if written.version_id is not None:
-        headers.append(("x-amz-version-id", written.version_id))
-    redirect = _redirect(fields, written, etag)
+    headers = written_headers(written) + checksums.headers_of(written.checksums)
+    redirect = _redirect(fields, written)
     if redirect is not None:
         return Response(303, (("location", redirect), *headers))
     headers.insert(0, ("location", url))
@@ -189,14 +187,14 @@ def _stored(written: Written, fields: Mapping[str, str], url: str) -> Response:
         case "200":
             return Response(200, tuple(headers))
         case "201":
-            facts = [("Location", url), ("Bucket", written.bucket), ("Key", written.key), ("ETag", etag)]
+            facts = [("Location", url), ("Bucket", written.bucket), ("Key", written.key), ("ETag", f'"{written.etag}"')]
             body = xml.document("PostResponse", [xml.element(*fact) for fact in facts], namespace=False)
             return Response(201, (("content-type", "application/xml"), *headers), body)
         case _:
             return Response(204, tuple(headers))
 
 
-def _redirect(fields: Mapping[str, str], written: Written, etag: str) -> str | None:
+def _redirect(fields: Mapping[str, str], written: Written) -> str | None:
     """Where the browser is sent; None where the form has no URL, or none that is one (S3: as if it was not there)."""
     target = fields.get("success_action_redirect", fields.get("redirect", ""))
     if not _URL.fullmatch(target):
@@ -208,6 +206,6 @@ def _redirect(fields: Mapping[str, str], written: Written, etag: str) -> str | N
         return None
     if not usable:
         return None
-    facts = {"bucket": written.bucket, "key": written.key, "etag": etag}
+    facts = {"bucket": written.bucket, "key": written.key, "etag": f'"{written.etag}"'}
     told = "&".join(f"{name}={quote(value, safe='')}" for name, value in facts.items())
     return urlunsplit(parts._replace(query=f"{parts.query}&{told}" if parts.query else told))

@@ -126,12 +126,14 @@ class Page:
         self._driver.find_element(By.ID, "file").send_keys(str(file))
         self._driver.find_element(By.ID, "button").click()
         WebDriverWait(self._driver, WAIT_S).until(lambda driver: driver.current_url != self.url)
-        return self._driver.current_url
+        led: str = self._driver.current_url
+        return led
 
     @property
     def source(self) -> str:
         """What is shown now."""
-        return self._driver.page_source
+        shown: str = self._driver.page_source
+        return shown
 
 
 def client(endpoint: str, style: str) -> BaseClient:
@@ -152,7 +154,7 @@ class Scenario:
         self._signer = signer
         self._bucket = bucket
 
-    def _url(self, operation: str, key: str, **more: str) -> str:
+    def _url(self, operation: str, key: str, **more: object) -> str:
         made: str = self._signer.generate_presigned_url(operation, Params={"Bucket": self._bucket, "Key": key, **more})
         return made
 
