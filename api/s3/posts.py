@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import quote, urlsplit, urlunsplit
 
+import trio
+
 from api.access.decisions import ANONYMOUS, Context, Principal
 from api.access.gate import Gate
 from api.conditions import NO_CONDITION
@@ -65,7 +67,10 @@ class FormPosts:
     async def answer(self, request: Request, bucket: str) -> Response:
         """Store the file of a form. Raises the four kinds."""
         form = _Incoming(request.body, boundary_of(request.headers.get("content-type", "")))
+        began = trio.current_time()
         fields, filename = await form.fields()
+        # The deadline is for what is done here: the time in which the client sent its fields is not in it.
+        request = replace(request, deadline=request.deadline + trio.current_time() - began)
         if "key" in fields:
             fields["key"] = fields["key"].replace(_FILENAME, filename)
         principal, policy = await self._sender(fields, request)

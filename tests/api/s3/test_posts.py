@@ -336,17 +336,18 @@ def posts(cluster: Whole, principal: Principal = ROOT, *, v2: bool = False) -> F
 
 
 class Pieces:
-    """A body that comes in these pieces; `taken` counts them."""
+    """A body that comes in these pieces, `wait_s` before each; `taken` counts them."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterable[bytes], *, wait_s: float = 0) -> None:
         self._pieces = iter(pieces)
+        self._wait_s = wait_s
         self.taken = 0
 
     def __aiter__(self) -> "Pieces":
         return self
 
     async def __anext__(self) -> bytes:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self._wait_s)  # the client's own slowness
         for piece in self._pieces:
             self.taken += 1
             return piece
@@ -375,6 +376,14 @@ async def test_an_old_signature_is_good_where_that_is_switched_on() -> None:
     async with whole(chunkds=0) as cluster:
         answer = await posts(cluster, v2=True).answer(request(form), "default")
         assert (answer.status, dict(answer.headers)["location"]) == (204, "https://default.s3.localhost:9000/a")
+
+
+async def test_a_client_may_take_longer_for_its_form_than_a_request_has_for_the_metadata() -> None:
+    form = body(signed("default", NAME), b"hi")
+    slow = Pieces([form[:500], form[500:1000], form[1000:]], wait_s=0.2)
+    async with whole(chunkds=0) as cluster:
+        in_time = replace(request(slow), deadline=trio.current_time() + 0.3)
+        assert (await posts(cluster).answer(in_time, "default")).status == 204
 
 
 async def test_a_form_can_do_no_more_than_who_signed_it() -> None:
