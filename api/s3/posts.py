@@ -19,20 +19,22 @@ from api.access.gate import Gate
 from api.conditions import NO_CONDITION
 from api.messages import Request, RequestBody, Response
 from api.names import decode_key
+from api.operations.buckets import Buckets
 from api.operations.calls import Call
 from api.operations.objects import Objects
 from api.operations.values import Description, Written
 from api.s3 import checksums, xml
 from api.s3.address import object_url
 from api.s3.authentication import Keys, prove
-from api.s3.fields import argument, description
+from api.s3.fields import description
 from api.s3.forms import Event, FieldRead, FileBegan, FileData, FileEnded, Form, boundary_of
 from api.s3.objects import written_headers
+from api.s3.owners import EXPECTED_OWNER, require_owner
+from api.s3.paging import invalid_argument
 from api.s3.post_policy import Policy, SizeRange, parse_policy
 from api.s3.post_signature import parse_post, verify_post
 from api.s3.refusals import refuse_header
 from api.s3.tagging import OBJECT_TAGS_MAX, parse_tagging
-from cluster.errors import Refused
 from cluster.limits import Limits
 
 _FILENAME = "${filename}"
@@ -46,21 +48,21 @@ class FormPosts:
         self,
         keys: Keys,
         gate: Gate,
+        buckets: Buckets,
         objects: Objects,
         limits: Limits,
         *,
         v2: bool,
-        scheme: str,
         domains: tuple[str, ...],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`scheme`: what clients reach this process by, `http` or `https`. `v2`: old signatures are taken too."""
+        """`v2`: old signatures are taken too. `domains`: those of virtual-host style."""
         self._keys = keys
         self._gate = gate
+        self._buckets = buckets
         self._objects = objects
         self._limits = limits
         self._v2 = v2
-        self._scheme = scheme
         self._domains = domains
         self._now = now
 
@@ -78,6 +80,7 @@ class FormPosts:
             policy.check(fields, bucket=bucket, now=self._now())
         call = Call(principal, request.deadline, request.request_id)
         await self._gate.require("PutObject", bucket, fields.get("key", ""), call, Context(request.client))
+        await require_owner(self._buckets, bucket, request.headers.get(EXPECTED_OWNER), call)
         key = _key(fields)
         written = await self._objects.put(
             bucket,
@@ -89,7 +92,7 @@ class FormPosts:
             condition=NO_CONDITION,
             call=call,
         )
-        url = object_url(self._scheme, request.headers.get("host", ""), self._domains, bucket, key)
+        url = object_url(request.scheme, request.headers.get("host", ""), self._domains, bucket, key)
         return _stored(written, fields, url)
 
     async def _sender(self, fields: Mapping[str, str], request: Request) -> tuple[Principal, Policy | None]:
@@ -106,7 +109,8 @@ class FormPosts:
         for name, value in fields.items():
             refuse_header("x-amz-acl" if name == "acl" else name, value)
         if "x-amz-tagging" in fields:
-            raise Refused("InvalidArgument", "A form has the tags of its object in the field 'tagging', as XML")
+            text = "A form has the tags of its object in the field 'tagging', as XML."
+            raise invalid_argument("x-amz-tagging", fields["x-amz-tagging"], text)
         described, tags = description(fields, self._limits), fields.get("tagging")
         if tags is None:
             return described
@@ -132,8 +136,7 @@ class _Incoming:
                 return fields, event.filename
             assert isinstance(event, FieldRead), "a form without a file is refused"
             if event.name in fields:
-                text = f"The field {event.name[:80]!r} is given more than once"
-                raise Refused("InvalidArgument", text, detail=argument(event.name, event.value))
+                raise invalid_argument(event.name, event.value, "A field of this name is given more than once.")
             fields[event.name] = event.value
 
     def file(self, size_range: SizeRange | None) -> RequestBody:
@@ -176,9 +179,9 @@ def _key(fields: Mapping[str, str]) -> str:
         text = (
             "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields."
         )
-        raise Refused("InvalidArgument", text, detail=argument("key", ""))
+        raise invalid_argument("key", "", text)
     if not key:
-        raise Refused("InvalidArgument", "User key must have a length greater than 0.", detail=argument("key", ""))
+        raise invalid_argument("key", "", "User key must have a length greater than 0.")
     return decode_key(key.encode())
 
 

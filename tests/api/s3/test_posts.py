@@ -224,6 +224,14 @@ async def test_a_policy_is_good_for_its_bucket_only_whatever_that_is_called() ->
             assert (await post(cluster, named, bucket)).status == 204
 
 
+async def test_a_form_is_not_stored_in_a_bucket_of_another_owner_than_is_expected() -> None:
+    form = body(signed("default", NAME), b"hi")
+    async with whole(chunkds=0) as cluster:
+        refused(await post(cluster, form, x_amz_expected_bucket_owner="another"), 403, "AccessDenied")
+        assert await nothing_stored(cluster)
+        assert (await post(cluster, form, x_amz_expected_bucket_owner=ACCESS)).status == 204
+
+
 async def test_who_has_no_key_learns_nothing_of_buckets() -> None:
     async with whole(chunkds=0) as cluster:
         answers = [await post(cluster, body(NAME, b"hi"), bucket) for bucket in ("default", "missing")]
@@ -330,9 +338,15 @@ class OneKey:
 
 def posts(cluster: Whole, principal: Principal = ROOT, *, v2: bool = False) -> FormPosts:
     operations = cluster.apps.operations
-    gate, limits = Gate(operations.buckets), cluster.config.limits
-    domains = ("s3.localhost",)
-    return FormPosts(OneKey(principal), gate, operations.objects, limits, v2=v2, scheme="https", domains=domains)
+    return FormPosts(
+        OneKey(principal),
+        Gate(operations.buckets),
+        operations.buckets,
+        operations.objects,
+        cluster.config.limits,
+        v2=v2,
+        domains=("s3.localhost",),
+    )
 
 
 class Pieces:
@@ -356,7 +370,7 @@ class Pieces:
 
 def request(pieces: Pieces) -> Request:
     headers = {"content-type": CONTENT_TYPE, "host": "default.s3.localhost:9000"}
-    return Request("POST", b"/", b"", headers, pieces, None, "127.0.0.1", TRACE, trio.current_time() + 10)
+    return Request("POST", b"/", b"", headers, pieces, None, "127.0.0.1", TRACE, trio.current_time() + 10, "https")
 
 
 async def test_a_file_that_is_too_large_is_refused_as_soon_as_that_shows() -> None:
