@@ -13,8 +13,8 @@ from cluster.errors import Refused, Unavailable
 from metaraft.model import Assembled, Parts, UploadedPart
 from metaraft.queries import GetParts, ObjectFound, PartsFound
 
-_PARTS_MAX = 1000
-"""Parts in one question: an answer has no more than so many chunks, and so not more parts."""
+_PARTS_MAX = 256
+"""Parts in one question: an answer has no more than so many."""
 
 type ReadParts = Callable[[GetParts], Awaitable[PartsFound]]
 

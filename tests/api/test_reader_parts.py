@@ -64,8 +64,8 @@ async def test_no_question_brings_more_than_a_page_and_the_whole_needs_no_more_o
         assert len(found.parts) < PARTS / 10
         assert await o.content(found) == data
         questions = [query for query in o.meta.asked if isinstance(query, GetParts)]
-        assert max(len(query.numbers) for query in questions) == 1000
-        assert len(questions) <= 3
+        assert max(len(query.numbers) for query in questions) == 256
+        assert len(questions) <= PARTS / 256
         assert not [query for query in o.meta.asked if isinstance(query, GetHolders)]
 
 
