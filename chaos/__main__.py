@@ -11,6 +11,7 @@ import trio
 
 from chaos import bench as bench_run
 from chaos import kills
+from chaos import listings as listings_run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,6 +64,21 @@ def kill(target: str, count: int, seed: int | None, clients: int, ledger: Path |
         with ledger.open("ab") as file:
             file.write(msgspec.json.encode(report) + b"\n")
     sys.exit(1 if report.violations else 0)
+
+
+@main.command()
+@click.option("--few", default=10_000, show_default=True, help="Keys of the small bucket.")
+@click.option("--many", default=1_000_000, show_default=True, help="Keys of the large one.")
+@click.option("--rounds", default=50, show_default=True, help="How often each page is asked for.")
+def listings(few: int, many: int, rounds: int) -> None:
+    """Compare pages of listings in a bucket of many keys with those in one of few."""
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".listings-") as name:
+
+        async def compare() -> list[listings_run.PageCost]:
+            return await listings_run.run(Path(name, "c"), few=few, many=many, rounds=rounds, say=_say)
+
+        for cost in trio.run(compare):
+            click.echo(f"{cost.page:<22} {cost.few_ms:>8} ms  {cost.many_ms:>8} ms  ratio {cost.ratio}")
 
 
 if __name__ == "__main__":

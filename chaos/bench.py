@@ -9,11 +9,12 @@ import os
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 import trio
 
-from chaos.client import Connection, object_path
+from chaos.client import Connection, object_path, s3_path
 from chaos.local import LocalCluster
 from chaos.machine import MIB, Machine, measure
 from cluster.cli.access import Access
@@ -89,14 +90,15 @@ async def timed(
 
 
 def putter(
-    access: Access, name: str, size: int, stored: list[int]
+    access: Access, name: str, size: int, stored: list[int], *, s3: bool = False
 ) -> Callable[[int], Awaitable[Callable[[], Awaitable[None]]]]:
     """PUT of new keys with bytes never stored before (nothing is deduplicated); numbers acknowledged go to `stored`."""
     numbers = itertools.count()
     pool = random.randbytes(size)
 
     async def make(client: int) -> Callable[[], Awaitable[None]]:
-        connection = Connection(access)
+        connection = Connection(access, s3=s3)
+        path = s3_path if s3 else object_path
 
         async def put() -> None:
             number = next(numbers)
@@ -106,7 +108,7 @@ def putter(
                 body = os.urandom(16) + pool[16:]
             else:  # every 1 MiB piece begins with fresh bytes, so that each chunk is new
                 body = [os.urandom(16) + pool[at + 16 : at + MIB] for at in range(0, size, MIB)]
-            answer = await connection.request("PUT", object_path("default", key), body=body, size=size)
+            answer = await connection.request("PUT", path("default", key), body=body, size=size)
             if answer.status >= 300:
                 raise RuntimeError(f"PUT was answered with {answer.status}: {answer.body!r}")
             stored.append(number)
@@ -117,21 +119,44 @@ def putter(
 
 
 def getter(
-    access: Access, name: str, stored: list[int], size: int
+    access: Access, name: str, stored: list[int], size: int, *, s3: bool = False
 ) -> Callable[[int], Awaitable[Callable[[], Awaitable[None]]]]:
     """GET of the keys that a PUT scenario stored, in random order; bodies are counted, not kept."""
 
     async def make(client: int) -> Callable[[], Awaitable[None]]:
-        connection = Connection(access)
+        connection = Connection(access, s3=s3)
+        path = s3_path if s3 else object_path
         order = random.Random(client)
 
         async def get() -> None:
-            path = object_path("default", f"bench/{name}/{order.choice(stored):08d}")
-            answer = await connection.request("GET", path, sink=lambda _: None)
+            target = path("default", f"bench/{name}/{order.choice(stored):08d}")
+            answer = await connection.request("GET", target, sink=lambda _: None)
             if answer.status != 200 or answer.size != size:
                 raise RuntimeError(f"GET was answered with {answer.status} and {answer.size} bytes")
 
         return get
+
+    return make
+
+
+def lister(access: Access, name: str) -> Callable[[int], Awaitable[Callable[[], Awaitable[None]]]]:
+    """Pages of 1,000 keys, each behind the one before, from the beginning again at the end (ListObjectsV2)."""
+
+    async def make(client: int) -> Callable[[], Awaitable[None]]:
+        connection = Connection(access, s3=True)
+        prefix = quote(f"bench/{name}/", safe="")
+        after = ""
+
+        async def page() -> None:
+            nonlocal after
+            target = f"/default?list-type=2&max-keys=1000&prefix={prefix}&start-after={quote(after, safe='')}"
+            answer = await connection.request("GET", target)
+            if answer.status != 200:
+                raise RuntimeError(f"a listing was answered with {answer.status}: {answer.body!r}")
+            keys = answer.body.rpartition(b"</Key>")[0].rpartition(b"<Key>")[2].decode()
+            after = keys if b"<IsTruncated>true" in answer.body else ""
+
+        return page
 
     return make
 
@@ -177,6 +202,17 @@ async def run(folder: Path, *, seconds: float, say: Callable[[str], None]) -> Re
         done(put, f"{put.per_s * machine.fdatasync_4k_p50_ms / 1e3:.2f} PUTs per fdatasync time")
         get = await timed("GET 4 KiB", 16, SMALL_BYTES, seconds, getter(access, "small", small, SMALL_BYTES))
         done(get, f"{get.per_s / put.per_s:.1f} times PUT")
+        signed: list[int] = []
+        s3_put = await timed(
+            "S3 PUT 4 KiB", 16, SMALL_BYTES, seconds, putter(access, "s3", SMALL_BYTES, signed, s3=True)
+        )
+        done(s3_put, f"{s3_put.per_s / put.per_s:.0%} of the native one")
+        s3_get = await timed(
+            "S3 GET 4 KiB", 16, SMALL_BYTES, seconds, getter(access, "s3", signed, SMALL_BYTES, s3=True)
+        )
+        done(s3_get, f"{s3_get.per_s / get.per_s:.0%} of the native one")
+        pages = await timed("S3 LIST 1,000", 4, 0, seconds, lister(access, "s3"))
+        done(pages, "pages of up to 1,000 keys")
         large: list[int] = []
         put = await timed("PUT 64 MiB", 4, LARGE_BYTES, 3 * seconds, putter(access, "large", LARGE_BYTES, large))
         done(put, f"{put.mb_s / machine.three_synced_writers_mb_s:.0%} of three plain synced writers")

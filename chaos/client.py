@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 import httptools
 import trio
 
+from chaos.signing import Signer
 from cluster.cli.access import Access
 
 _READ_BYTES = 256 * 1024
@@ -59,14 +60,19 @@ class _Parse:
 
 
 class Connection:
-    """Requests one after the other on one connection, which is opened anew after any error."""
+    """Requests one after the other on one connection, which is opened anew after any error.
 
-    def __init__(self, access: Access, *, timeout_s: float = 60.0) -> None:
+    In the native dialect, or (`s3`) in S3's: then each is signed, and a body that comes in pieces is not hashed.
+    """
+
+    def __init__(self, access: Access, *, timeout_s: float = 60.0, s3: bool = False) -> None:
         url = urlsplit(access.endpoint)
         self._host, self._port = url.hostname or "", url.port or 80
-        self._head = (
-            f"Host: {self._host}:{self._port}\r\nAuthorization: Bearer {access.access_key}:{access.secret_key}\r\n"
-        )
+        host = f"{self._host}:{self._port}"
+        self._signer = Signer(access.access_key, access.secret_key, host) if s3 else None
+        self._head = f"Host: {host}\r\n"
+        if not s3:
+            self._head += f"Authorization: Bearer {access.access_key}:{access.secret_key}\r\n"
         self._timeout_s = timeout_s
         self._stream: trio.SocketStream | None = None
 
@@ -82,6 +88,8 @@ class Connection:
     ) -> Answer:
         """One exchange. `path` is already encoded; `headers` are whole lines. Raises Broken."""
         length = len(body) if isinstance(body, bytes) else size
+        if self._signer is not None:
+            headers += self._signer.headers(method, path, body if isinstance(body, bytes) else None)
         head = f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {length}\r\n{headers}\r\n".encode()
         whole = False
         try:
@@ -123,6 +131,11 @@ class Connection:
         if self._stream is not None:
             self._stream.socket.close()
             self._stream = None
+
+
+def s3_path(bucket: str, key: str) -> str:
+    """S3's path of an object."""
+    return f"/{bucket}/{quote(key, safe='/~')}"
 
 
 def object_path(bucket: str, key: str) -> str:
