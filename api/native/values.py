@@ -1,13 +1,13 @@
 """The JSON of the native dialect's answers. Field names are the contract; a field is only ever added."""
 
 import base64
-import time
 from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
 from api.operations.values import Written
+from api.times import iso_time
 from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, Coded, Copies, Scheme, Usage, Version
 from metaraft.queries import (
     ListedObject,
@@ -93,15 +93,6 @@ class BucketPage(msgspec.Struct):
 
     buckets: list[BucketEntry]
     cursor: str | None
-
-
-def iso_time(time_ms: int) -> str:
-    """A time in ISO 8601 with milliseconds, UTC."""
-    at = time.gmtime(time_ms // 1000)
-    return (
-        f"{at.tm_year:04d}-{at.tm_mon:02d}-{at.tm_mday:02d}T{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
-        f".{time_ms % 1000:03d}Z"
-    )
 
 
 def hex_of(checksums: Mapping[ChecksumAlgorithm, Checksum], algorithm: ChecksumAlgorithm) -> str | None:

@@ -20,9 +20,9 @@ from api.messages import Request, Response, parse_query, percent_decode
 from api.native.buckets import read_whole
 from api.native.errors import error_response
 from api.native.fields import idempotency_key, known_parameters, page_limit
-from api.native.values import iso_time
 from api.operations.calls import Call
 from api.operations.users import NewUser, Users
+from api.times import iso_time
 from cluster.errors import UNDECODABLE, Refused, TrilithError
 from cluster.limits import LIST_LIMIT_MAX, Limits
 

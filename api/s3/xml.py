@@ -86,6 +86,29 @@ class Node:
         return None if found is None else found.text
 
 
+def known(node: Node, *names: str) -> None:
+    """Raises Refused (MalformedXML) if the element has children of other names."""
+    for child in node.children:
+        if child.name not in names:
+            raise malformed(f"{node.name} must not have {child.name[:80]!r} in it; it may have {', '.join(names)}")
+
+
+def required(node: Node, name: str) -> Node:
+    """The one child of that name. Raises Refused (MalformedXML)."""
+    found = maybe_one(node, name)
+    if found is None:
+        raise malformed(f"{node.name} must have one {name}")
+    return found
+
+
+def maybe_one(node: Node, name: str) -> Node | None:
+    """The child of that name, None if there is none. Raises Refused (MalformedXML) if there are more."""
+    found = node.all(name)
+    if len(found) > 1:
+        raise malformed(f"{node.name} must have at most one {name}, it has {len(found)}")
+    return found[0] if found else None
+
+
 def malformed(why: str) -> Refused:
     """S3's refusal of a body that is not the XML it must be."""
     return Refused("MalformedXML", f"The XML you provided was not well-formed or did not validate: {why}")
