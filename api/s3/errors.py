@@ -4,6 +4,8 @@ Source: S3 API reference, 'Error responses' and 'List of error codes'. The messa
 was wrong and what is allowed, which S3's fixed texts do not.
 """
 
+import re
+
 from api.messages import Response
 from api.s3 import xml
 from cluster.errors import Kind, TrilithError
@@ -11,15 +13,18 @@ from cluster.errors import Kind, TrilithError
 STATUS: dict[str, int] = {
     "AccessControlListNotSupported": 400,
     "AccessDenied": 403,
+    "AccessForbidden": 403,
     "AuthorizationHeaderMalformed": 400,
     "AuthorizationQueryParametersError": 400,
     "BadDigest": 400,
+    "BadRequest": 400,
     "BucketAlreadyExists": 409,
     "BucketAlreadyOwnedByYou": 409,
     "BucketNotEmpty": 409,
     "ConditionalRequestConflict": 409,
     "EntityTooLarge": 400,
     "EntityTooSmall": 400,
+    "IllegalLocationConstraintException": 400,
     "IllegalVersioningConfigurationException": 400,
     "IncompleteBody": 400,
     "IncorrectNumberOfFilesInPostRequest": 400,
@@ -152,16 +157,28 @@ _DETAIL_HEADERS = {
 def error_body(
     code: str, message: str, resource: str, request_id: str, host_id: str, detail: dict[str, str]
 ) -> list[str]:
-    """What stands in an `Error` element."""
+    """What stands in an `Error` element. Any client can read it: what XML has no place for is replaced."""
     return [
         xml.element("Code", code),
-        xml.element("Message", message),
-        *(xml.element(_DETAIL_ELEMENTS[name], value) for name, value in detail.items() if name in _DETAIL_ELEMENTS),
+        xml.element("Message", _readable(message)),
+        *(xml.element(name, _readable(value)) for name, value in _elements(detail)),
         xml.element("Resource", resource),
         xml.element("RequestId", request_id),
         xml.element("HostId", host_id),
     ]
 
 
+_UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+
+
+def _readable(text: str) -> str:
+    return _UNREADABLE.sub("\ufffd", text)
+
+
 _DETAIL_ELEMENTS = {"bucket": "BucketName", "key": "Key", "condition": "Condition", "header": "Header"}
-"""Facts of an error that stand in its XML."""
+"""Facts of an error that stand in its XML; so do those that have an element's name already (`ArgumentName`)."""
+
+
+def _elements(detail: dict[str, str]) -> list[tuple[str, str]]:
+    named = [(_DETAIL_ELEMENTS.get(name, name), value) for name, value in detail.items()]
+    return [(name, value) for name, value in named if name[:1].isupper()]

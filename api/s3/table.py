@@ -6,41 +6,12 @@ An operation that is not implemented is refused as such, in words.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from api.access.decisions import Action
+from api.s3.absent import ABSENT
+from api.s3.operation import Operation, Target
 
-type Target = Literal["service", "bucket", "object"]
-type Support = Literal["full", "none configured", "not implemented"]
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One S3 operation.
-
-    `query` and `headers` must be there, `values` must be equal to what they say (`list-type=2`). `parameters` are the
-    query parameters that it understands besides, `errors` the codes that its page documents. `none` is what a GET of a
-    configuration that cannot be made yet answers: an error's code, or an empty document's root.
-    """
-
-    name: str
-    method: str
-    target: Target
-    action: Action
-    query: tuple[str, ...] = ()
-    headers: tuple[str, ...] = ()
-    values: tuple[tuple[str, str], ...] = ()
-    parameters: tuple[str, ...] = ()
-    errors: tuple[str, ...] = ()
-    support: Support = "full"
-    none: str = ""
-
-    @property
-    def weight(self) -> int:
-        """How much it asks for."""
-        return len(self.query) + len(self.headers) + len(self.values)
-
+__all__ = ["BY_NAME", "OPERATIONS", "SUBRESOURCES", "Operation", "Target", "methods", "route"]
 
 _LISTING = ("prefix", "delimiter", "encoding-type", "max-keys")
 _RANGE_OVERRIDES = (
@@ -81,39 +52,6 @@ def _object(
     )
 
 
-def _unconfigured(noun: str, query: str, none: str, *, delete: bool = True) -> list[Operation]:
-    """A bucket configuration that is still to come: GET says that there is none, PUT is refused."""
-    found = [
-        Operation(
-            f"GetBucket{noun}", "GET", "bucket", "GetBucketConfiguration", (query,), parameters=("id",), none=none
-        )
-    ]
-    found.append(Operation(f"PutBucket{noun}", "PUT", "bucket", "PutBucketConfiguration", (query,), parameters=("id",)))
-    if delete:
-        found.append(
-            Operation(f"DeleteBucket{noun}", "DELETE", "bucket", "PutBucketConfiguration", (query,), parameters=("id",))
-        )
-    support: dict[str, Support] = {"PUT": "not implemented"}
-    return [
-        Operation(
-            each.name,
-            each.method,
-            each.target,
-            each.action,
-            each.query,
-            parameters=each.parameters,
-            errors=("NoSuchBucket",),
-            support=support.get(each.method, "none configured"),
-            none=each.none,
-        )
-        for each in found
-    ]
-
-
-def _unsupported(name: str, method: str, target: Target, *query: str, headers: tuple[str, ...] = ()) -> Operation:
-    return Operation(name, method, target, "GetBucketConfiguration", query, headers, support="not implemented")
-
-
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "ListBuckets",
@@ -121,6 +59,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "service",
         "ListBuckets",
         parameters=("prefix", "max-buckets", "continuation-token", "bucket-region"),
+        errors=("InvalidArgument",),
     ),
     # ---- buckets
     Operation(
@@ -128,7 +67,15 @@ OPERATIONS: tuple[Operation, ...] = (
         "PUT",
         "bucket",
         "CreateBucket",
-        errors=("BucketAlreadyExists", "BucketAlreadyOwnedByYou", "InvalidBucketName", "InvalidLocationConstraint"),
+        errors=(
+            "BucketAlreadyExists",
+            "BucketAlreadyOwnedByYou",
+            "IllegalLocationConstraintException",
+            "InvalidBucketName",
+            "InvalidLocationConstraint",
+            "MalformedXML",
+            "TooManyBuckets",
+        ),
     ),
     _bucket("HeadBucket", "HEAD", "GetBucket"),
     _bucket("DeleteBucket", "DELETE", "DeleteBucket", errors=("BucketNotEmpty",)),
@@ -139,7 +86,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "PUT",
         "PutBucketVersioning",
         "versioning",
-        errors=("MalformedXML", "IllegalVersioningConfigurationException"),
+        errors=("MalformedXML", "IllegalVersioningConfigurationException", "InvalidRequest"),
     ),
     _bucket("GetBucketTagging", "GET", "GetBucketTagging", "tagging", errors=("NoSuchTagSet",)),
     _bucket("PutBucketTagging", "PUT", "PutBucketTagging", "tagging", errors=("InvalidTag", "MalformedXML")),
@@ -155,7 +102,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "PUT",
         "PutBucketAcl",
         "acl",
-        errors=("AccessControlListNotSupported", "MalformedACLError", "InvalidArgument"),
+        errors=("AccessControlListNotSupported", "MalformedACLError", "MissingSecurityHeader", "UnexpectedContent"),
     ),
     _bucket("GetBucketOwnershipControls", "GET", "GetBucketConfiguration", "ownershipControls"),
     # ---- listings
@@ -321,43 +268,7 @@ OPERATIONS: tuple[Operation, ...] = (
         parameters=("max-parts", "part-number-marker", "encoding-type"),
         errors=("NoSuchUpload", "InvalidArgument"),
     ),
-    # ---- configurations that are still to come
-    *_unconfigured("Policy", "policy", "NoSuchBucketPolicy"),
-    Operation(
-        "GetBucketPolicyStatus",
-        "GET",
-        "bucket",
-        "GetBucketConfiguration",
-        ("policyStatus",),
-        errors=("NoSuchBucket", "NoSuchBucketPolicy"),
-        support="none configured",
-        none="NoSuchBucketPolicy",
-    ),
-    *_unconfigured("LifecycleConfiguration", "lifecycle", "NoSuchLifecycleConfiguration"),
-    *_unconfigured("NotificationConfiguration", "notification", "NotificationConfiguration", delete=False),
-    *_unconfigured("Encryption", "encryption", "ServerSideEncryptionConfigurationNotFoundError"),
-    *_unconfigured("Logging", "logging", "BucketLoggingStatus", delete=False),
-    *_unconfigured("Website", "website", "NoSuchWebsiteConfiguration"),
-    *_unconfigured("Replication", "replication", "ReplicationConfigurationNotFoundError"),
-    *_unconfigured("AccelerateConfiguration", "accelerate", "AccelerateConfiguration", delete=False),
-    *_unconfigured("AnalyticsConfiguration", "analytics", "NoSuchConfiguration"),
-    *_unconfigured("IntelligentTieringConfiguration", "intelligent-tiering", "NoSuchConfiguration"),
-    *_unconfigured("InventoryConfiguration", "inventory", "NoSuchConfiguration"),
-    *_unconfigured("MetricsConfiguration", "metrics", "NoSuchConfiguration"),
-    *_unconfigured("PublicAccessBlock", "publicAccessBlock", "NoSuchPublicAccessBlockConfiguration"),
-    *_unconfigured("ObjectLockConfiguration", "object-lock", "ObjectLockConfigurationNotFoundError", delete=False),
-    _unsupported("PutBucketOwnershipControls", "PUT", "bucket", "ownershipControls"),
-    _unsupported("DeleteBucketOwnershipControls", "DELETE", "bucket", "ownershipControls"),
-    # ---- calls that are still to come
-    _unsupported("CreateSession", "GET", "bucket", "session"),
-    _unsupported("GetObjectLegalHold", "GET", "object", "legal-hold"),
-    _unsupported("PutObjectLegalHold", "PUT", "object", "legal-hold"),
-    _unsupported("GetObjectRetention", "GET", "object", "retention"),
-    _unsupported("PutObjectRetention", "PUT", "object", "retention"),
-    _unsupported("GetObjectTorrent", "GET", "object", "torrent"),
-    _unsupported("RenameObject", "PUT", "object", "renameObject"),
-    _unsupported("RestoreObject", "POST", "object", "restore"),
-    _unsupported("SelectObjectContent", "POST", "object", "select"),
+    *ABSENT,
 )
 
 BY_NAME: dict[str, Operation] = {operation.name: operation for operation in OPERATIONS}
@@ -366,8 +277,8 @@ _CANDIDATES: dict[tuple[str, str], list[Operation]] = {}
 for _operation in sorted(OPERATIONS, key=lambda operation: -operation.weight):
     _CANDIDATES.setdefault((_operation.target, _operation.method), []).append(_operation)
 
-SUBRESOURCES = frozenset(name for operation in OPERATIONS for name in operation.query)
-"""Query parameters that make a request another operation."""
+SUBRESOURCES = frozenset(name for operation in OPERATIONS for name in operation.query) - {"id"}
+"""Query parameters that make a request another operation; an `id` only says which configuration is meant."""
 
 
 def route(target: Target, method: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Operation | None:
