@@ -1,7 +1,8 @@
 """The S3 dialect's front: address, operation, authentication, the decision, the handler, errors as XML.
 
 The order of refusals: who is it (a wrong signature is refused before names are looked at); may they (a missing bucket
-is told only to who is known); is it possible here (what is not implemented is refused, never ignored); the handler.
+is told only to who is known); is the bucket whose they think it is; is it possible here (what is not implemented is
+refused, never ignored); the handler.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,11 +13,13 @@ from api.access.decisions import ANONYMOUS, Action, Context, Principal
 from api.access.gate import Gate
 from api.messages import Request, Response, parse_query
 from api.names import decode_key
+from api.operations.buckets import Buckets
 from api.operations.calls import Call
 from api.s3.address import Address, resolve
 from api.s3.errors import error_response
 from api.s3.exchange import Exchange, Payload
 from api.s3.forms import is_form
+from api.s3.owners import EXPECTED_OWNER, require_owner
 from api.s3.refusals import refuse_unsupported
 from api.s3.table import Operation, Target, methods, route
 from cluster.errors import Refused, TrilithError
@@ -64,6 +67,7 @@ class Parts:
 
     authentication: Authentication
     gate: Gate
+    buckets: Buckets
     cors: Cors
     posts: Posts
     handlers: Mapping[str, Handler]
@@ -112,6 +116,8 @@ class S3Dialect:
         key = "" if address.key is None else decode_key(address.key)
         call = Call(sender.principal, request.deadline, request.request_id, _invocation_id(request))
         await self._on.gate.require(_action(operation, query), bucket or "", key, call, Context(request.client))
+        if operation.target != "service" and operation.name != "CreateBucket":
+            await require_owner(self._on.buckets, bucket or "", request.headers.get(EXPECTED_OWNER), call)
         refuse_unsupported(operation, request)
         handler = self._on.handlers[operation.name]
         return await handler(Exchange(request, operation, bucket or "", key, query, call, sender.payload))
@@ -159,6 +165,10 @@ def _operation(target: Target, request: Request, query: Mapping[str, str]) -> Op
         allowed = ", ".join(methods(target))
         message = f"{request.method} with these parameters is no operation on a {target}; the methods are {allowed}"
         raise Refused("MethodNotAllowed", message, detail={"allow": allowed})
+    if found.name == "PostObject":  # a form would have gone another way
+        condition = "Bucket POST must be of the enclosure-type multipart/form-data"
+        message = f"At least one of the pre-conditions you specified did not hold: {condition}"
+        raise Refused("PreconditionFailed", message, detail={"condition": condition})
     return found
 
 
