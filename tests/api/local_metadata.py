@@ -11,6 +11,8 @@ from tests.metaraft.metadata import Metadata
 class LocalMetadata:
     """One member in this process. `gone`: no quorum. `reads`: what was asked. An answer waits for `answering`."""
 
+    rows_max = 10_000
+
     def __init__(self) -> None:
         self.machine = Metadata()
         self.reads: list[Query] = []
@@ -34,7 +36,7 @@ class LocalMetadata:
         await trio.lowlevel.checkpoint()
         self._reach()
         self.reads.append(query)
-        answer = self.machine.ask(query)
+        answer = self.machine.ask(query, rows_max=self.rows_max)
         await self.answering.wait()
         if isinstance(answer, Failed):
             raise _failure(answer)
