@@ -8,7 +8,7 @@ DIR ?= ./data
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down lint types test test-fast test-long test-clients bench clean
+.PHONY: help setup up down lint types test test-fast test-long compatibility test-clients bench clean
 
 help:
 	@echo 'make up         a cluster under $(DIR), in the foreground until Ctrl-C'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-long  the tests that take minutes each'
 	@echo 'make test-clients  clients that people use, a browser among them (chromium, chromedriver)'
 	@echo 'make bench      figures of a cluster on this machine, beside the limits of the machine'
+	@echo 'make compatibility  writes docs/compatibility.md from the tests of the S3 dialect'
 	@echo 'make setup      the environment in $(VENV)'
 
 setup: $(STAMP)
@@ -51,6 +52,9 @@ test-long: setup
 
 test-clients: setup
 	$(BIN)/python -m pytest -m clients $(ARGS)
+
+compatibility: setup
+	$(BIN)/python -m tests.compatibility
 
 bench: setup
 	$(BIN)/python -P -m chaos bench $(ARGS)
