@@ -15,7 +15,8 @@ import pytest
 from api.messages import Request, Response, parse_query
 from api.s3.address import resolve
 from api.s3.dialect import S3Dialect
-from api.s3.table import OPERATIONS, Operation, route
+from api.s3.operation import Operation, Target
+from api.s3.table import OPERATIONS, route
 from cluster.errors import TrilithError
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
@@ -74,7 +75,7 @@ class Recorder:
     def note(self, request: Request, response: Response, domains: tuple[str, ...]) -> None:
         """One request was answered."""
         address = resolve(request.headers.get("host", ""), request.path, domains)
-        target = "service" if address.bucket is None else "bucket" if address.key is None else "object"
+        target: Target = "service" if address.bucket is None else "bucket" if address.key is None else "object"
         try:
             query = parse_query(request.query)
         except TrilithError:
@@ -129,8 +130,8 @@ def page(requests: Iterable[tuple[str, Sent]]) -> str:
         "# What of S3 there is",
         "",
         "Made by `make compatibility` from the table of operations (`api/s3/table.py`) and from what the tests of the",
-        "S3 dialect send and see; do not edit it by hand. A parameter, header or error stands here only if a passing test",
-        "has it. Errors that every operation may have (signatures, access, limits) are tested apart and not repeated.",
+        "S3 dialect send and see; do not edit it by hand. A parameter, header or error stands here only if a passing",
+        "test has it. Errors that every operation may have (signatures, access, limits) are tested apart and not repeated.",
         "",
         f"{len(full)} operations are there, {len(none)} answer that nothing is configured, {len(absent)} are refused",
         "with 501 NotImplemented.",
