@@ -131,7 +131,7 @@ def page(requests: Iterable[tuple[str, Sent]]) -> str:
         "",
         "Made by `make compatibility` from the table of operations (`api/s3/table.py`) and from what the tests of the",
         "S3 dialect send and see; do not edit it by hand. A parameter, header or error stands here only if a passing",
-        "test has it. Errors that every operation may have (signatures, access, limits) are tested apart and not repeated.",
+        "test has it. Errors that every operation may have (signatures, access, limits) are tested apart.",
         "",
         f"{len(full)} operations are there, {len(none)} answer that nothing is configured, {len(absent)} are refused",
         "with 501 NotImplemented.",
