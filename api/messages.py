@@ -71,7 +71,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer. With a `stream`, `length` says how many bytes it will give. A HEAD's `length` is what a GET has."""
+    """One answer. With a `stream`, `length` says how many bytes it will give, None if that is not known before its end.
+
+    A HEAD's `length` is what a GET has.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()

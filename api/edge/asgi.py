@@ -203,7 +203,7 @@ class _Exchange:
         headers.append((b"x-request-id", self.request_id.encode()))
         if response.length is not None:
             headers.append((b"content-length", b"%d" % response.length))
-        elif response.status not in (204, 304):
+        elif response.stream is None and response.status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(response.body)))
         self.started = response.stream is not None
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})

@@ -30,7 +30,7 @@ from api.edge.bounds import (
     send_all,
     turn_away,
 )
-from api.edge.http1 import Chunked, Head, Refusal, find_head, parse_head, response_head
+from api.edge.http1 import LAST_CHUNK, Chunked, Head, Refusal, chunk_line, find_head, parse_head, response_head
 from cluster.errors import Refused
 from cluster.log import get_logger
 
@@ -225,12 +225,14 @@ class Exchange:
     def __init__(self, connection: Connection, head: Head) -> None:
         self._connection = connection
         self._head_only = head.method == "HEAD"
+        self._minor = head.minor
         self._left = head.length or 0
         self._chunked = None if head.length is not None else Chunked(connection.limits)
         self._expects_continue = head.expects_continue
         self._answer_head: bytes | None = None
         self._answer_left: int | None = None
         self._bodiless = False
+        self._in_chunks = False
         self._told_end = False
         self.body_read = head.length == 0
         self.close = not head.keep_alive
@@ -305,6 +307,8 @@ class Exchange:
         more = message.get("more_body", False)
         await self._body(data)
         if not more:
+            if self._in_chunks:
+                await self._connection.send(LAST_CHUNK)
             self.ended = True
             if self._answer_left:
                 self.close = True
@@ -319,8 +323,12 @@ class Exchange:
         if self._bodiless:
             self._answer_left = 0
         self.close = self.close or not self.body_read or self._connection.stopping.is_set()
-        if self._answer_left is None:  # its end is told by the connection's
-            self.close = True
+        if self._answer_left is None:
+            if self._minor:
+                self._in_chunks = True
+                headers.append((b"transfer-encoding", b"chunked"))
+            else:  # its end is told by the connection's
+                self.close = True
         self._answer_head = response_head(status, headers, _date(int(time.time())), close=self.close)
 
     async def _body(self, data: bytes | memoryview) -> None:
@@ -329,13 +337,16 @@ class Exchange:
         if self._answer_left is not None:
             self._answer_left -= len(data)
             assert self._answer_left >= 0, "an answer has more bytes than its Content-Length"
+        behind = b""
+        if self._in_chunks and data:
+            head, behind = head + chunk_line(len(data)), b"\r\n"
         if len(head) + len(data) <= _JOIN_BYTES_MAX:
             if head or data:
-                await self._connection.send(b"".join((head, data)))
+                await self._connection.send(b"".join((head, data, behind)))
             return
-        if head:
-            await self._connection.send(head)
-        await self._connection.send(data)
+        for piece in (head, data, behind):
+            if piece:
+                await self._connection.send(piece)
 
 
 @lru_cache(maxsize=2)

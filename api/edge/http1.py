@@ -243,5 +243,14 @@ def response_head(status: int, headers: list[tuple[bytes, bytes]], date: bytes, 
     return head + b"\r\n\r\n"
 
 
+LAST_CHUNK = b"0\r\n\r\n"
+"""The end of an answer in chunks, without trailers."""
+
+
+def chunk_line(size: int) -> bytes:
+    """What stands before `size` (not 0) bytes of an answer in chunks; behind them is CRLF."""
+    return b"%x\r\n" % size
+
+
 def _bad(message: str) -> Refusal:
     return Refusal(400, "BadRequest", message)

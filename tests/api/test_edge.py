@@ -409,3 +409,62 @@ async def test_head_has_no_body_and_the_length_of_a_get(by: Server) -> None:
         assert b"content-length: 5" in head.lower()
         await stream.send_all(GET + b"\r\n")
         assert (await read_answer(stream))[2] == b"hello"
+
+
+def in_pieces(*pieces: bytes) -> Response:
+    """An answer whose length is not known before its end."""
+
+    @asynccontextmanager
+    async def stream() -> AsyncIterator[AsyncIterator[bytes]]:
+        async def all_of_them() -> AsyncGenerator[bytes]:
+            for piece in pieces:
+                yield piece
+
+        async with aclosing(all_of_them()) as opened:
+            yield opened
+
+    return Response(200, stream=stream)
+
+
+@BOTH
+async def test_an_answer_of_unknown_length_is_sent_in_chunks_and_the_connection_goes_on(by: Server) -> None:
+    big = bytes(100_000)
+
+    async def handler(request: Request) -> Response:
+        return in_pieces(b"one", b"", b"two", big) if request.path == b"/a" else Response(200, body=b"next")
+
+    async with edge(handler, server=by) as server:
+        answer = await server.say(
+            b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    assert b"\r\ntransfer-encoding: chunked" in head.lower()
+    assert b"content-length" not in head.lower()
+    chunks = b"3\r\none\r\n3\r\ntwo\r\n186a0\r\n" + big + b"\r\n0\r\n\r\n"
+    assert rest.startswith(chunks)
+    assert rest.removeprefix(chunks).startswith(b"HTTP/1.1 200 ")
+    assert rest.endswith(b"\r\n\r\nnext")
+
+
+@BOTH
+async def test_an_answer_of_unknown_length_to_http_1_0_ends_with_its_connection(by: Server) -> None:
+    async def handler(_request: Request) -> Response:
+        return in_pieces(b"one", b"two")
+
+    async with edge(handler, server=by) as server:
+        answer = await server.say(b"GET /a HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert body == b"onetwo"
+
+
+@BOTH
+async def test_head_of_an_answer_of_unknown_length_has_no_body(by: Server) -> None:
+    async def handler(_request: Request) -> Response:
+        return in_pieces(b"one")
+
+    async with edge(handler, server=by) as server:
+        answer = await server.say(b"HEAD /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-length" not in head.lower()
+    assert body == b""
