@@ -115,15 +115,18 @@ class Objects(Reads):
         condition: Condition,
         call: Call,
         algorithm: ChecksumAlgorithm | None = None,
+        own_headers: dict[str, str | None] | None = None,
     ) -> Written:
         """Make a new version of `target` (bucket, key) that references the bytes of `source`.
 
-        What is not replaced is the source's. `algorithm`: the checksum of all its bytes that the copy shows; they are
-        read if the source has none. Raises Refused (NoSuchBucket, NoSuchKey, NoSuchVersion, PreconditionFailed),
-        Unavailable (SourceChanged when it does so all the time).
+        What is not replaced is the source's, but for `own_headers`: what the copy has of these (None: it has none).
+        `algorithm`: the checksum of all its bytes that the copy shows; they are read if the source has none. Raises
+        Refused (NoSuchBucket, NoSuchKey, NoSuchVersion, PreconditionFailed), Unavailable (SourceChanged when it does so
+        all the time).
         """
-        replaced = None if replace is None else (replace.content_type, replace.headers, replace.user_metadata)
-        content = (source, replaced, replace_tags, source_condition, condition, algorithm)
+        own = own_headers or {}
+        asked = None if replace is None else (replace.content_type, replace.headers, replace.user_metadata)
+        content = (source, asked, replace_tags, source_condition, condition, algorithm, own)
         commit_key = call.commit_key("CopyObject", *target, content)
         while True:
             renewed = self._commits.renewed(call)
@@ -137,7 +140,7 @@ class Objects(Reads):
                 owner=call.principal.name,
                 source_condition=source_condition,
                 condition=condition,
-                replace=replaced,
+                replace=asked if found is None else _replaced(found.version, asked, own),
                 source_which=source.version,
                 source_revision=UNREAD if found is None else found.version.revision,
                 replace_tags=replace_tags,
@@ -209,6 +212,16 @@ class Objects(Reads):
             raise Refused("MethodNotAllowed", "a delete marker has no tags", detail=detail) from error
         assert isinstance(done, ObjectDone)
         return done_version(done)
+
+
+type _Replaced = tuple[str, dict[str, str], dict[str, str]] | None
+
+
+def _replaced(source: Version, asked: _Replaced, own: dict[str, str | None]) -> _Replaced:
+    """Content type, headers and user metadata of a copy, None if they are its source's."""
+    content_type, headers, user_metadata = asked or (source.content_type, source.headers, source.user_metadata)
+    kept = {name: value for name, value in (headers | own).items() if value is not None}
+    return asked if kept == headers else (content_type, kept, user_metadata)
 
 
 def _put_command(
