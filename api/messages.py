@@ -53,7 +53,7 @@ class RequestBody(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came. `path` and `query` are raw; header names are in lower case.
+    """One request as it came. `path` and `query` are raw; header names are in lower case. `scheme` is how it came.
 
     `length` is Content-Length, None when the body is chunked (0 when there is none). `deadline` is trio's clock.
     """
@@ -67,6 +67,7 @@ class Request:
     client: str
     request_id: str
     deadline: float
+    scheme: str = "http"
 
 
 @dataclass(frozen=True, slots=True)

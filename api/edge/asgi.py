@@ -165,6 +165,7 @@ class ObjectPort:
             client=client[0] if client else "",
             request_id=request_id,
             deadline=began + self._deadline_s,
+            scheme=scope["scheme"],
         )
 
 

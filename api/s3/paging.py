@@ -56,12 +56,17 @@ def _quoted(match: re.Match[str]) -> str:
 
 def page_limit(query: Mapping[str, str], name: str) -> int:
     """Entries on a page: what is asked for, at most LIST_LIMIT_MAX. Raises Refused (InvalidArgument)."""
-    text = query.get(name)
+    return min(number(query, name, LIST_LIMIT_MAX), LIST_LIMIT_MAX)
+
+
+def number(fields: Mapping[str, str], name: str, default: int) -> int:
+    """A number that a parameter or a header gives. Raises Refused (InvalidArgument)."""
+    text = fields.get(name)
     if text is None:
-        return LIST_LIMIT_MAX
+        return default
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _INTEGER_MAX):
         raise invalid_argument(name, text, f"Argument {name} must be an integer between 0 and {_INTEGER_MAX}")
-    return min(int(text), LIST_LIMIT_MAX)
+    return int(text)
 
 
 def marker(query: Mapping[str, str], name: str) -> str:
