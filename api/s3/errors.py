@@ -37,9 +37,11 @@ STATUS: dict[str, int] = {
     "InvalidDigest": 400,
     "InvalidLocationConstraint": 400,
     "InvalidPart": 400,
+    "InvalidPartNumber": 416,
     "InvalidPartOrder": 400,
     "InvalidPolicyDocument": 400,
     "InvalidRange": 416,
+    "InvalidRedirectLocation": 400,
     "InvalidRequest": 400,
     "InvalidSecurity": 403,
     "InvalidStorageClass": 400,
@@ -175,7 +177,15 @@ def _readable(text: str) -> str:
     return _UNREADABLE.sub("\ufffd", text)
 
 
-_DETAIL_ELEMENTS = {"bucket": "BucketName", "key": "Key", "condition": "Condition", "header": "Header"}
+_DETAIL_ELEMENTS = {
+    "bucket": "BucketName",
+    "condition": "Condition",
+    "etag": "ETag",
+    "header": "Header",
+    "key": "Key",
+    "part_number": "PartNumber",
+    "proposed_bytes": "ProposedSize",
+}
 """Facts of an error that stand in its XML; so do those that have an element's name already (`ArgumentName`)."""
 
 

@@ -23,6 +23,23 @@ _RANGE_OVERRIDES = (
     "response-expires",
 )
 
+_DESCRIBED = (
+    "InvalidArgument",
+    "InvalidRedirectLocation",
+    "InvalidRequest",
+    "InvalidStorageClass",
+    "InvalidTag",
+    "KeyTooLongError",
+    "MetadataTooLarge",
+)
+"""What a new object's headers may be refused for."""
+
+_OF_VERSION = ("InvalidArgument", "MethodNotAllowed", "NoSuchKey", "NoSuchVersion")
+"""What a request on a version may be refused for."""
+
+_DOCUMENT = ("BadDigest", "MalformedXML", "MaxMessageLengthExceeded", "MissingRequestBodyError")
+"""What a body with a document may be refused for."""
+
 
 def _bucket(
     name: str,
@@ -136,54 +153,63 @@ OPERATIONS: tuple[Operation, ...] = (
         "PutObject",
         "PUT",
         "PutObject",
-        errors=("BadDigest", "EntityTooLarge", "InvalidDigest", "KeyTooLongError", "PreconditionFailed", "NoSuchKey"),
+        errors=(
+            "BadDigest",
+            "EntityTooLarge",
+            "IncompleteBody",
+            "InvalidDigest",
+            "MissingContentLength",
+            "NoSuchKey",
+            "PreconditionFailed",
+            "XAmzContentSHA256Mismatch",
+            *_DESCRIBED,
+        ),
     ),
     _object(
         "CopyObject",
         "PUT",
         "PutObject",
         headers=("x-amz-copy-source",),
-        errors=("NoSuchKey", "NoSuchVersion", "PreconditionFailed", "InvalidRequest", "InvalidArgument"),
+        errors=("NoSuchKey", "NoSuchVersion", "PreconditionFailed", *_DESCRIBED),
     ),
     _object(
         "GetObject",
         "GET",
         "GetObject",
         parameters=("versionId", "partNumber", *_RANGE_OVERRIDES),
-        errors=("NoSuchKey", "NoSuchVersion", "InvalidRange", "PreconditionFailed", "MethodNotAllowed"),
+        errors=("InvalidPartNumber", "InvalidRange", "InvalidRequest", "PreconditionFailed", *_OF_VERSION),
     ),
     _object(
         "HeadObject",
         "HEAD",
         "GetObject",
         parameters=("versionId", "partNumber", *_RANGE_OVERRIDES),
-        errors=("NoSuchKey", "NoSuchVersion", "InvalidRange", "PreconditionFailed", "MethodNotAllowed"),
+        errors=("InvalidPartNumber", "InvalidRange", "InvalidRequest", "PreconditionFailed", *_OF_VERSION),
     ),
-    _object("DeleteObject", "DELETE", "DeleteObject", parameters=("versionId",), errors=("PreconditionFailed",)),
-    _bucket("DeleteObjects", "POST", "DeleteObject", "delete", errors=("MalformedXML", "BadDigest")),
+    _object(
+        "DeleteObject",
+        "DELETE",
+        "DeleteObject",
+        parameters=("versionId",),
+        errors=("InvalidArgument", "PreconditionFailed"),
+    ),
+    _bucket("DeleteObjects", "POST", "DeleteObject", "delete", errors=("InvalidDigest", "InvalidRequest", *_DOCUMENT)),
     _object(
         "GetObjectAttributes",
         "GET",
         "GetObjectAttributes",
         "attributes",
         parameters=("versionId",),
-        errors=("NoSuchKey", "NoSuchVersion", "InvalidArgument", "MethodNotAllowed"),
+        errors=("InvalidRequest", *_OF_VERSION),
     ),
-    _object(
-        "GetObjectTagging",
-        "GET",
-        "GetObjectTagging",
-        "tagging",
-        parameters=("versionId",),
-        errors=("NoSuchKey", "NoSuchVersion", "MethodNotAllowed"),
-    ),
+    _object("GetObjectTagging", "GET", "GetObjectTagging", "tagging", parameters=("versionId",), errors=_OF_VERSION),
     _object(
         "PutObjectTagging",
         "PUT",
         "PutObjectTagging",
         "tagging",
         parameters=("versionId",),
-        errors=("NoSuchKey", "NoSuchVersion", "InvalidTag", "MalformedXML", "MethodNotAllowed"),
+        errors=("InvalidTag", *_DOCUMENT, *_OF_VERSION),
     ),
     _object(
         "DeleteObjectTagging",
@@ -191,23 +217,16 @@ OPERATIONS: tuple[Operation, ...] = (
         "DeleteObjectTagging",
         "tagging",
         parameters=("versionId",),
-        errors=("NoSuchKey", "NoSuchVersion", "MethodNotAllowed"),
+        errors=_OF_VERSION,
     ),
-    _object(
-        "GetObjectAcl",
-        "GET",
-        "GetObjectAcl",
-        "acl",
-        parameters=("versionId",),
-        errors=("NoSuchKey", "NoSuchVersion", "MethodNotAllowed"),
-    ),
+    _object("GetObjectAcl", "GET", "GetObjectAcl", "acl", parameters=("versionId",), errors=_OF_VERSION),
     _object(
         "PutObjectAcl",
         "PUT",
         "PutObjectAcl",
         "acl",
         parameters=("versionId",),
-        errors=("NoSuchKey", "NoSuchVersion", "AccessControlListNotSupported", "MalformedACLError", "MethodNotAllowed"),
+        errors=("AccessControlListNotSupported", "MalformedACLError", "MissingSecurityHeader", *_OF_VERSION),
     ),
     Operation(
         "PostObject",
@@ -225,14 +244,22 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
     ),
     # ---- multipart uploads
-    _object("CreateMultipartUpload", "POST", "PutObject", "uploads", errors=("InvalidRequest", "KeyTooLongError")),
+    _object("CreateMultipartUpload", "POST", "PutObject", "uploads", errors=_DESCRIBED),
     _object(
         "UploadPart",
         "PUT",
         "PutObject",
         "partNumber",
         "uploadId",
-        errors=("NoSuchUpload", "InvalidArgument", "EntityTooLarge", "BadDigest"),
+        errors=(
+            "BadDigest",
+            "EntityTooLarge",
+            "InvalidArgument",
+            "InvalidDigest",
+            "InvalidRequest",
+            "MissingContentLength",
+            "NoSuchUpload",
+        ),
     ),
     _object(
         "UploadPartCopy",
@@ -241,7 +268,15 @@ OPERATIONS: tuple[Operation, ...] = (
         "partNumber",
         "uploadId",
         headers=("x-amz-copy-source",),
-        errors=("NoSuchUpload", "NoSuchKey", "NoSuchVersion", "InvalidArgument", "PreconditionFailed", "InvalidRange"),
+        errors=(
+            "InvalidArgument",
+            "InvalidRange",
+            "InvalidRequest",
+            "NoSuchKey",
+            "NoSuchUpload",
+            "NoSuchVersion",
+            "PreconditionFailed",
+        ),
     ),
     _object(
         "CompleteMultipartUpload",
@@ -249,14 +284,15 @@ OPERATIONS: tuple[Operation, ...] = (
         "PutObject",
         "uploadId",
         errors=(
-            "NoSuchUpload",
+            "EntityTooSmall",
+            "InvalidArgument",
             "InvalidPart",
             "InvalidPartOrder",
-            "EntityTooSmall",
-            "MalformedXML",
-            "BadDigest",
-            "PreconditionFailed",
             "InvalidRequest",
+            "NoSuchKey",
+            "NoSuchUpload",
+            "PreconditionFailed",
+            *_DOCUMENT,
         ),
     ),
     _object("AbortMultipartUpload", "DELETE", "AbortMultipartUpload", "uploadId", errors=("NoSuchUpload",)),
