@@ -22,6 +22,7 @@ from api.budget import Budget
 from api.edge.asgi import ObjectPort
 from api.edge.bounds import Connections
 from api.edge.identifiers import request_ids
+from api.front import Front
 from api.messages import Request, Response, parse_headers
 from api.native.buckets import BucketHandlers
 from api.native.cursors import Cursors
@@ -35,6 +36,7 @@ from api.operator import users as operator_users
 from api.operator.health import HealthHandlers
 from api.operator.status import Process, StatusHandler
 from api.reader import Reader
+from api.s3.composition import S3, compose_s3
 from api.writer import Writer
 from cluster.config import Config
 from cluster.errors import Refused, TrilithError
@@ -61,6 +63,7 @@ class Apps:
     writer: Writer
     reader: Reader
     operations: Operations
+    s3: S3
     process: Process
     connections: Connections
     operator_connections: Connections
@@ -113,13 +116,9 @@ def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, clus
     copies_max = max(1, len(config.chunkd))
     bucket_handlers = BucketHandlers(operations.buckets, operations.listing, cursors, limits, copies_max)
     native = NativeDialect(authenticator, gate, ObjectHandlers(operations.objects, limits), bucket_handlers)
-    port = ObjectPort(
-        native.answer,
-        lambda error, request_id, _scope: error_response(error, request_id),
-        limits,
-        ids,
-        deadline_s=deadline_s,
-    )
+    s3 = compose_s3(config, name, operations, keyring, gate)
+    front = Front(native, s3.dialect, config.s3.domains)
+    port = ObjectPort(front.answer, front.error, limits, ids, deadline_s=deadline_s)
     connections, operator_connections = Connections(limits), Connections(limits)
     process = Process(name, lambda: port.in_flight, lambda: len(connections.open))
     health = HealthHandlers(meta, nodes, process, scheme.write_quorum, clock)
@@ -150,6 +149,7 @@ def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, clus
         writer,
         reader,
         operations,
+        s3,
         process,
         connections,
         operator_connections,

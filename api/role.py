@@ -114,6 +114,7 @@ async def run_api(
         await beneath.start(apps.nodes.run)
         await beneath.start(apps.writer.run)
         await beneath.start(apps.reader.run)
+        await beneath.start(apps.s3.answers.run)
         beneath.start_soon(make_default_bucket, apps, credentials.access_key, config)
         async with trio.open_nursery() as serving:
             served: tuple[tuple[Server, QuartTrio, socket.socket, Connections], ...] = (

@@ -125,7 +125,7 @@ async def call_asgi(
         "raw_path": raw_path,
         "query_string": query,
         "root_path": "",
-        "headers": [(b"host", b"test"), *sent],
+        "headers": sent if "host" in headers else [(b"host", b"test"), *sent],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
         "state": {},
@@ -209,7 +209,7 @@ async def whole(
             found = Whole(config, apps, nursery)
             for name in [member.name for member in config.member] + [chunkd.name for chunkd in config.chunkd]:
                 await found.start(name)
-            for part in (apps.meta, apps.nodes, apps.writer, apps.reader):
+            for part in (apps.meta, apps.nodes, apps.writer, apps.reader, apps.s3.answers):
                 await nursery.start(part.run)
             nursery.start_soon(make_default_bucket, apps, ACCESS, config)
             if ready:
