@@ -18,7 +18,7 @@ from api.s3.answers import answer
 from api.s3.checksums import elements_of, parse_algorithm
 from api.s3.copy_source import CONDITIONS, allowed_source, too_large
 from api.s3.exchange import Exchange
-from api.s3.fields import REDIRECT, description, no_version
+from api.s3.fields import REDIRECT, description, no_version, redirect_location
 from api.s3.lookups import missing_instead
 from api.s3.objects import version_headers
 from api.s3.paging import invalid_argument
@@ -71,7 +71,7 @@ class CopyHandler:
                 condition=condition,
                 call=exchange.call,
                 algorithm=None if algorithm is None else parse_algorithm(algorithm),
-                own_headers=None if replaces else {REDIRECT: description(headers, self._limits).headers.get(REDIRECT)},
+                own_headers=None if replaces else {REDIRECT: redirect_location(headers)},
             )
         except Refused as error:
             raise await missing_instead(self._objects, exchange, condition, error) from None

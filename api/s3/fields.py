@@ -45,9 +45,8 @@ def description(headers: Mapping[str, str], limits: Limits) -> Description:
     if "content-encoding" in kept:
         encoding = _own_encoding(kept.pop("content-encoding"))
         kept |= {"content-encoding": encoding} if encoding else {}
-    location = headers.get(REDIRECT)
-    if location is not None:
-        kept[REDIRECT] = _redirect(location)
+    location = redirect_location(headers)
+    kept |= {} if location is None else {REDIRECT: location}
     content_type = _clean("content-type", headers.get("content-type") or DEFAULT_CONTENT_TYPE)
     return Description(content_type, kept, _user_metadata(headers, limits))
 
@@ -77,7 +76,11 @@ def _own_encoding(value: str) -> str:
     return ",".join(token for token in (part.strip() for part in value.split(",")) if token.lower() != "aws-chunked")
 
 
-def _redirect(location: str) -> str:
+def redirect_location(headers: Mapping[str, str]) -> str | None:
+    """Where a page leads instead, None if it does not. Raises Refused (InvalidRedirectLocation, InvalidArgument)."""
+    location = headers.get(REDIRECT)
+    if location is None:
+        return None
     if not location.startswith(_REDIRECTS):
         known = ", ".join(repr(prefix) for prefix in _REDIRECTS)
         raise Refused("InvalidRedirectLocation", f"The website redirect location must have a prefix of {known}.")

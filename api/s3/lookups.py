@@ -1,42 +1,24 @@
 """The version that a request means, and refusals of it in S3's words."""
 
 from dataclasses import replace
-from typing import Protocol
 
 import trio
 
 from api.conditions import http_date
 from api.operations.calls import Call
+from api.operations.reads import Reads
 from api.s3.exchange import Exchange
 from api.s3.fields import version_of
 from cluster.errors import Refused, Unavailable
 from metaraft.commands import Condition
-from metaraft.model import Which
 from metaraft.queries import ObjectFound
 
 CHECK_S = 2.0
 """For a look at what a refused condition was about; the request's own time may be over (chosen)."""
 
 
-class Finding(Protocol):
-    """What is needed of the operations."""
-
-    async def find(
-        self,
-        bucket: str,
-        key: str,
-        call: Call,
-        *,
-        with_holders: bool = False,
-        version: Which | None = None,
-        offset: int = 0,
-        part: int | None = None,
-    ) -> ObjectFound:
-        """The current version, or the one named."""
-
-
 async def find(
-    objects: Finding, exchange: Exchange, *, with_holders: bool = False, offset: int = 0, part: int | None = None
+    objects: Reads, exchange: Exchange, *, with_holders: bool = False, offset: int = 0, part: int | None = None
 ) -> ObjectFound:
     """The version that a request names, or the current one.
 
@@ -76,7 +58,7 @@ _MISSING = {
 }
 
 
-async def missing_instead(objects: Finding, exchange: Exchange, condition: Condition, error: Refused) -> Refused:
+async def missing_instead(objects: Reads, exchange: Exchange, condition: Condition, error: Refused) -> Refused:
     """The refusal of a write's condition: S3 says NoSuchKey where If-Match finds nothing."""
     if error.code != "PreconditionFailed" or condition.if_match is None:
         return error
@@ -85,7 +67,7 @@ async def missing_instead(objects: Finding, exchange: Exchange, condition: Condi
     return Refused("NoSuchKey", _MISSING["NoSuchKey"], detail={"key": exchange.key})
 
 
-async def exists(objects: Finding, bucket: str, key: str, call: Call) -> bool:
+async def exists(objects: Reads, bucket: str, key: str, call: Call) -> bool:
     """Whether a key has a current version now; True if that cannot be told."""
     renewed = replace(call, deadline=max(call.deadline, trio.current_time() + CHECK_S))
     try:

@@ -12,6 +12,7 @@ import trio
 from api.access.decisions import Principal
 from api.access.gate import Gate
 from api.messages import Request, parse_headers
+from api.operations.composition import Operations
 from api.s3.buckets import BucketHandlers
 from api.s3.cors_handlers import CorsHandlers
 from api.s3.dialect import Parts, S3Dialect
@@ -25,13 +26,18 @@ BUCKET = "/bucket"
 DOMAINS = ("s3.test",)
 
 
-class Storing:
-    """One who calls the dialect. There is a bucket `bucket` of root's."""
+class Caller:
+    """One who calls the dialect over some operations. Helpers that name no bucket are about `bucket`."""
 
-    def __init__(self, do: Operating, dialect: S3Dialect, told: Told) -> None:
-        self.do = do
-        self.dialect = dialect
-        self._told = told
+    def __init__(self, operations: Operations, limits: Limits, answers: LongAnswers) -> None:
+        buckets = operations.buckets
+        gate, cors = Gate(buckets), CorsHandlers(buckets)
+        handlers = {
+            **BucketHandlers(buckets, "us-east-1").table(),
+            **object_handlers(operations, gate, limits, answers, DOMAINS),
+        }
+        self._told = Told()
+        self.dialect = S3Dialect(Parts(self._told, gate, buckets, cors, NoPosts(), handlers, DOMAINS, "host-1"))
 
     async def call(
         self,
@@ -118,6 +124,14 @@ class Storing:
         return await self.call("POST", f"{BUCKET}/{key}?uploadId={upload}", completion(*parts), headers)
 
 
+class Storing(Caller):
+    """One who calls the dialect over `do`."""
+
+    def __init__(self, do: Operating, limits: Limits, answers: LongAnswers) -> None:
+        super().__init__(do.do, limits, answers)
+        self.do = do
+
+
 def completion(*parts: tuple[int, str] | tuple[int, str, str]) -> str:
     """The document that completes an upload; a third text is more elements of the part."""
     inner = "".join(
@@ -146,15 +160,9 @@ class Pieces:
 async def storing(root: Path, *, limits: Limits = LIMITS, disks: bool = True) -> AsyncGenerator[Storing]:
     """The dialect over three daemons in a folder. Without `disks`: none is up, so only small objects can be stored."""
     async with operating(root, limits=limits, up=disks) as do, trio.open_nursery() as nursery:
-        gate, told, answers = Gate(do.do.buckets), Told(), LongAnswers("host-1")
+        answers = LongAnswers("host-1")
         await nursery.start(answers.run)
-        cors = CorsHandlers(do.do.buckets)
-        handlers = {
-            **BucketHandlers(do.do.buckets, "us-east-1").table(),
-            **object_handlers(do.do, gate, limits, answers, DOMAINS),
-        }
-        parts = Parts(told, gate, do.do.buckets, cors, NoPosts(), handlers, DOMAINS, "host-1")
-        yield Storing(do, S3Dialect(parts), told)
+        yield Storing(do, limits, answers)
         nursery.cancel_scope.cancel()
 
 
