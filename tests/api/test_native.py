@@ -334,7 +334,7 @@ async def test_without_the_key_nothing_is_said_and_nothing_is_done() -> None:
                 ("GET", "/objects"),
                 ("GET", "/buckets"),
                 ("PUT", "/buckets/new"),
-                ("GET", "/nowhere"),
+                ("GET", "/buckets/default/nowhere"),
                 ("POST", "/objects/there"),
             ]:
                 answer = await cluster.call(method, path, SMALL, key=key)
@@ -397,8 +397,7 @@ BAD_INPUT: list[tuple[str, str, bytes | list[bytes] | None, dict[str, str], int,
     *(("PUT", f"/buckets/{name}", None, {}, 400, "InvalidBucketName") for name in sorted(RESERVED_BUCKETS)),
     ("POST", "/objects/a", SMALL, {}, 405, "MethodNotAllowed"),
     ("PUT", "/objects", SMALL, {}, 405, "MethodNotAllowed"),
-    ("GET", "/nowhere", None, {}, 404, "NoSuchPath"),
-    ("GET", "/", None, {}, 404, "NoSuchPath"),
+    ("GET", "/objects/", None, {}, 400, "InvalidKey"),
     ("GET", "/buckets/default/nowhere", None, {}, 404, "NoSuchPath"),
     ("GET", "/minio/health/nowhere", None, {}, 404, "NoSuchPath"),
 ]

@@ -285,7 +285,7 @@ async def test_a_user_has_its_own_buckets_and_no_others() -> None:
         assert (await cluster.call("PUT", "/buckets/anns", key=BOB)).status == 409
         assert (await cluster.call("DELETE", "/buckets/anns/objects/k", key=ANN)).status == 204
         assert (await cluster.call("DELETE", "/buckets/anns", key=ANN)).status == 204
-        assert (await cluster.call("GET", "/nowhere", key=BOB)).status == 404
+        assert (await cluster.call("GET", "/buckets/default/nowhere", key=BOB)).status == 404
 
 
 async def test_a_copy_needs_the_right_to_read_its_source() -> None:
@@ -380,7 +380,6 @@ OPERATOR_ROUTES = [
     ("GET", "/keys"),
 ]
 OBJECT_ROUTES = [
-    ("GET", "/"),
     ("GET", "/objects"),
     ("GET", "/objects/k"),
     ("HEAD", "/objects/k"),
@@ -393,9 +392,7 @@ OBJECT_ROUTES = [
     ("DELETE", "/buckets/default"),
     ("GET", "/buckets/default/objects"),
     ("GET", "/buckets/default/objects/k"),
-    ("GET", "/nowhere"),
-    ("GET", "/users"),
-    ("GET", "/status"),
+    ("GET", "/buckets/default/nowhere"),
 ]
 NO_ROUTES = [("GET", "/nowhere"), ("POST", "/status")]
 HEALTH_ROUTES = [("GET", f"/minio/health/{name}") for name in ("live", "ready", "cluster")]
