@@ -99,7 +99,8 @@ class Roles:
             time.sleep(0.02)
 
     def wait_cluster_ready(self, *, timeout_s: float = 60.0) -> None:
-        """Wait until an API says that disks are registered and the default bucket is there: they serve before."""
+        """Wait until an API says that the default bucket is there and that every role is up: they serve before, and a
+        write in that time has fewer copies."""
         deadline = time.monotonic() + timeout_s
         with Client(self.access(operator=True)) as client:
             while True:
@@ -107,7 +108,7 @@ class Roles:
                     facts = decode(client.call("GET", "/status", repeatable=False), dict[str, Any])
                 except Unavailable:
                     facts = {}
-                if facts.get("ready") and facts.get("leader"):
+                if facts.get("ready") and facts.get("state") == "ok":
                     return
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"the cluster is not ready after {timeout_s} s: {facts}")
