@@ -24,11 +24,9 @@ from api.edge.bounds import Connections
 from api.edge.identifiers import request_ids
 from api.front import Front
 from api.messages import Request, Response, parse_headers
-from api.native.buckets import BucketHandlers
+from api.native.composition import compose_native
 from api.native.cursors import Cursors
-from api.native.dialect import NativeDialect
 from api.native.errors import error_response
-from api.native.objects import ObjectHandlers
 from api.nodes import Nodes
 from api.operations.composition import Operations
 from api.operations.users import Users
@@ -113,9 +111,7 @@ def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, clus
     keyring = Keyring(meta, sealer, root, clock)
     authenticator, gate = Authenticator(keyring), Gate(operations.buckets)
     cursors = Cursors(root.secret_key.encode())
-    copies_max = max(1, len(config.chunkd))
-    bucket_handlers = BucketHandlers(operations.buckets, operations.listing, cursors, limits, copies_max)
-    native = NativeDialect(authenticator, gate, ObjectHandlers(operations.objects, limits), bucket_handlers)
+    native = compose_native(config, operations, authenticator, gate, cursors)
     s3 = compose_s3(config, name, operations, keyring, gate)
     front = Front(native, s3.dialect, config.s3.domains)
     port = ObjectPort(front.answer, front.error, limits, ids, deadline_s=deadline_s)

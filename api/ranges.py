@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cluster.errors import Refused
 
+_OFFSET_MAX = 1 << 62  # behind any object, and a message can carry it
 _RANGE = re.compile(r"[ \t]*(\d{0,20})-(\d{0,20})[ \t]*", re.ASCII)
 
 
@@ -44,6 +45,15 @@ def parse_range(header: str | None, size: int) -> Span | None:
     if start >= size:
         raise _refused(header, size, "it begins behind the end")
     return Span(start, min(end + 1, size))
+
+
+def begins_at(header: str | None) -> int:
+    """Where a span begins, as far as that is known without the size; from the end if negative, 0 if nothing is said."""
+    match = None if header is None else _RANGE.fullmatch(header.partition("=")[2])
+    if match is None:
+        return 0
+    first, last = match.groups()
+    return min(int(first), _OFFSET_MAX) if first else -min(int(last or 0), _OFFSET_MAX)
 
 
 def content_range(span: Span, size: int) -> str:

@@ -38,7 +38,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     request_head_bytes_max: int = 16 * KIB  # request line and headers together
     request_headers_max: int = 100
     user_metadata_bytes_max: int = 2 * KIB  # names and values of x-amz-meta-* (S3: user-defined metadata)
-    json_body_bytes_max: int = 64 * KIB  # no native call needs more
+    json_body_bytes_max: int = 64 * KIB  # no native call needs more, but for
+    completion_bytes_max: int = 2 * MIB  # one that names 10,000 parts with their ETags, indented
     connections_max: int = 4096  # per API process
     connections_per_address_max: int = 2048  # one client must not take them all
     requests_in_flight_max: int = 512  # per API process; over it 503 SlowDown

@@ -1,88 +1,36 @@
-"""The native dialect's front: routing on the raw path, authentication, the decision, the handler, errors as JSON.
+"""The native dialect's front: routing, authentication, the decision, the handler, errors as JSON."""
 
-Routes (a key is exactly the percent-decoded bytes behind `/objects/`):
-
-    /objects                            list the bucket `default`
-    /objects/{key}                      an object of it
-    /buckets                            list buckets
-    /buckets/{bucket}                   a bucket
-    /buckets/{bucket}/objects           list it
-    /buckets/{bucket}/objects/{key}     an object of it
-"""
-
-from collections.abc import Awaitable, Callable
-from typing import Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
 
 from api.access.credentials import Authenticator
 from api.access.decisions import CLUSTER, Action, Context, require
 from api.access.gate import Gate
-from api.messages import Request, Response, percent_decode
+from api.messages import Request, Response, parse_query, percent_decode
 from api.names import decode_key
-from api.native.buckets import BucketHandlers
 from api.native.errors import error_response
-from api.native.fields import copy_source, idempotency_key
-from api.native.objects import COPY_SOURCE, ObjectHandlers
+from api.native.exchange import Exchange
+from api.native.fields import COPY_SOURCE, copied, idempotency_key
+from api.native.routes import Target, match_path
 from api.operations.calls import Call
 from cluster.errors import Refused, TrilithError
-from metaraft.model import DEFAULT_BUCKET
 
-type Target = Literal["buckets", "bucket", "listing", "object"]
-type Handler = Callable[[Request, str, str, Call], Awaitable[Response]]
+type Handler = Callable[[Exchange], Awaitable[Response]]
+type Table = Mapping[Target, Mapping[str, tuple[Action, Handler]]]
+"""What can be done with what a path names: by method, what is decided on, and who does it."""
 
-PREFIXES = (b"/objects", b"/buckets")
-"""What paths of this dialect begin with."""
+_OF_VERSION: dict[Action, Action] = {"GetObject": "GetObjectVersion", "DeleteObject": "DeleteObjectVersion"}
+"""What it is if a version is named."""
 
-
-class Route(NamedTuple):
-    """What a path names; `key` is still encoded."""
-
-    target: Target
-    bucket: bytes
-    key: bytes
-
-
-def match_path(path: bytes) -> Route | None:
-    """The route of a raw path, or None."""
-    if path.startswith(b"/objects/"):
-        return Route("object", DEFAULT_BUCKET.encode(), path[9:])
-    if path == b"/objects":
-        return Route("listing", DEFAULT_BUCKET.encode(), b"")
-    if path == b"/buckets":
-        return Route("buckets", b"", b"")
-    if not path.startswith(b"/buckets/"):
-        return None
-    bucket, slash, rest = path[9:].partition(b"/")
-    if not slash:
-        return Route("bucket", bucket, b"")
-    if rest == b"objects":
-        return Route("listing", bucket, b"")
-    return Route("object", bucket, rest[8:]) if rest.startswith(b"objects/") else None
+_KEY_IN_QUERY: frozenset[Action] = frozenset({"PutObject", "ListMultipartUploadParts", "AbortMultipartUpload"})
 
 
 class NativeDialect:
     """Answers requests of the native dialect; never raises one of the four kinds."""
 
-    def __init__(
-        self, authenticator: Authenticator, gate: Gate, objects: ObjectHandlers, buckets: BucketHandlers
-    ) -> None:
+    def __init__(self, authenticator: Authenticator, gate: Gate, table: Table) -> None:
         self._authenticator = authenticator
         self._gate = gate
-        self._table: dict[Target, dict[str, tuple[Action, Handler]]] = {
-            "buckets": {"GET": ("ListBuckets", buckets.list_buckets)},
-            "bucket": {
-                "PUT": ("CreateBucket", buckets.put),
-                "GET": ("GetBucket", buckets.get),
-                "HEAD": ("GetBucket", buckets.get),
-                "DELETE": ("DeleteBucket", buckets.delete),
-            },
-            "listing": {"GET": ("ListObjects", buckets.list_objects)},
-            "object": {
-                "PUT": ("PutObject", objects.put),
-                "GET": ("GetObject", objects.get),
-                "HEAD": ("GetObject", objects.get),
-                "DELETE": ("DeleteObject", objects.delete),
-            },
-        }
+        self._table = table
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request; an error of the four kinds becomes its JSON."""
@@ -111,12 +59,22 @@ class NativeDialect:
         if principal.kind == "anonymous":  # refused before names are looked at
             require(principal, action, CLUSTER, context)
         bucket = _bucket_name(route.bucket)
-        key = decode_key(percent_decode(route.key)) if route.target == "object" else ""
+        query = parse_query(request.query)
+        key = ""
+        if route.target == "object":
+            key = decode_key(percent_decode(route.key))
+            if "version" in query:
+                action = _OF_VERSION.get(action, action)
+        elif action in _KEY_IN_QUERY:
+            key = _key_in(query)
         call = Call(principal, request.deadline, request.request_id, idempotency_key(headers))
         await self._gate.require(action, bucket, key, call, context)
         if COPY_SOURCE in headers and action == "PutObject":
-            await self._gate.require("GetObject", *copy_source(headers[COPY_SOURCE]), call, context)
-        return await handler(request, bucket, key, call)
+            source = copied(headers)
+            reading: Action = "GetObject" if source.version is None else "GetObjectVersion"
+            await self._gate.require(reading, source.bucket, source.key, call, context)
+        upload, part = (percent_decode(raw).decode("latin-1") for raw in (route.upload, route.part))
+        return await handler(Exchange(request, bucket, key, upload, part, query, call))
 
 
 def _bucket_name(raw: bytes) -> str:
@@ -124,6 +82,12 @@ def _bucket_name(raw: bytes) -> str:
         return percent_decode(raw).decode()
     except UnicodeDecodeError:
         raise Refused("InvalidBucketName", "the bucket's name is not UTF-8") from None
+
+
+def _key_in(query: Mapping[str, str]) -> str:
+    if "key" not in query:
+        raise Refused("InvalidArgument", "query parameter 'key' is missing: it names the object that the upload is for")
+    return decode_key(query["key"].encode())
 
 
 def _no_route(request: Request, methods: list[str]) -> Refused:

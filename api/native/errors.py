@@ -26,7 +26,9 @@ STATUS: dict[str, int] = {
     "NoSuchBucket": 404,
     "NoSuchKey": 404,
     "NoSuchPath": 404,
+    "NoSuchUpload": 404,
     "NoSuchUser": 404,
+    "NoSuchVersion": 404,
     "PreconditionFailed": 412,
     "RequestHeadTooLarge": 431,
     "RequestTimeout": 408,
@@ -36,6 +38,13 @@ STATUS: dict[str, int] = {
 """Codes whose status is not their kind's."""
 
 KIND_STATUS: dict[Kind, int] = {"refused": 400, "unavailable": 503, "outcome_unknown": 503, "corrupt": 500}
+
+_DETAIL_HEADERS = (
+    ("content_range", "content-range"),
+    ("allow", "allow"),
+    ("delete_marker", "x-delete-marker"),
+    ("version_id", "x-version-id"),
+)
 
 _RETRY_AFTER_S = 1
 
@@ -71,7 +80,7 @@ def error_response(error: TrilithError, request_id: str) -> Response:
         wait = _RETRY_AFTER_S if error.retry_after_s is None else max(1, round(error.retry_after_s))
         headers.append(("retry-after", str(wait)))
     detail = error.detail or {}
-    for name, header in (("content_range", "content-range"), ("allow", "allow")):
-        if name in detail:
-            headers.append((header, detail[name]))
+    headers += [(header, detail[name]) for name, header in _DETAIL_HEADERS if name in detail]
+    if status == 405 and "allow" not in detail:  # of a delete marker, which can only be deleted
+        headers.append(("allow", "DELETE"))
     return Response(status, tuple(headers), body, length=len(body), error_code=code)

@@ -12,17 +12,23 @@ from collections.abc import Mapping
 from api.digests import ExpectedDigests
 from api.messages import percent_decode
 from api.names import decode_key
-from api.operations.values import Description
+from api.operations.values import Description, Source
+from api.operations.versions import parse_version
 from cluster.errors import Refused
-from cluster.limits import Limits
+from cluster.limits import UPLOAD_PARTS_MAX, Limits
+from metaraft.model import Which
 
 STORED_HEADERS = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
 """Standard headers that are kept with an object and given back (S3: 'System-defined object metadata')."""
 
 METADATA_PREFIX = "x-amz-meta-"
+COPY_SOURCE = "x-copy-source"
+COPY_SOURCE_VERSION = "x-copy-source-version"
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 IDEMPOTENCY_KEY_CHARS_MAX = 255
 
+_NO_DIGESTS = ExpectedDigests()
+_DIGEST_HEADERS = ("content-md5", "digest", "repr-digest", "content-digest")
 _STRUCTURED_BYTES = re.compile(r":([A-Za-z0-9+/]*={0,2}):")
 
 
@@ -39,6 +45,11 @@ def expected_digests(headers: Mapping[str, str]) -> ExpectedDigests:
             raise Refused("InvalidDigest", f"{name} contradicts another SHA-256 of the same request")
         sha256 = found or sha256
     return ExpectedDigests(md5=None if md5 is None else _decode("content-md5", md5, 16), sha256=sha256)
+
+
+def requested_digests(headers: Mapping[str, str]) -> ExpectedDigests:
+    """The same of a request that seldom says anything."""
+    return expected_digests(headers) if any(name in headers for name in _DIGEST_HEADERS) else _NO_DIGESTS
 
 
 def _sha256_of(name: str, value: str) -> bytes | None:
@@ -112,6 +123,12 @@ def copy_source(value: str) -> tuple[str, str]:
     return bucket, decode_key(percent_decode(raw_key.encode()))
 
 
+def copied(headers: Mapping[str, str]) -> Source:
+    """What X-Copy-Source and X-Copy-Source-Version name. Raises what `copy_source` and `parse_version` do."""
+    version = headers.get(COPY_SOURCE_VERSION)
+    return Source(*copy_source(headers[COPY_SOURCE]), None if version is None else parse_version(version))
+
+
 def replaces_metadata(headers: Mapping[str, str]) -> bool:
     """Whether a copy takes its metadata from this request. Raises Refused (InvalidArgument)."""
     directive = headers.get("x-metadata-directive", "COPY").upper()
@@ -140,6 +157,22 @@ def page_limit(query: Mapping[str, str], most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
         raise Refused(
             "InvalidArgument", f"limit is {text[:40]!r}; 1 to {most} are allowed", limit={"list_limit_max": most}
+        )
+    return int(text)
+
+
+def named_version(query: Mapping[str, str]) -> Which | None:
+    """The `version` of an object, None for the current one. Raises Refused (InvalidArgument)."""
+    return None if "version" not in query else parse_version(query["version"])
+
+
+def part_number(text: str) -> int:
+    """The number of a part in a path. Raises Refused (BadPartNumber)."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise Refused(
+            "BadPartNumber",
+            f"part {text[:40]!r} is no number; 1 to {UPLOAD_PARTS_MAX} are allowed",
+            limit={"upload_parts_max": UPLOAD_PARTS_MAX},
         )
     return int(text)
 

@@ -2,18 +2,15 @@
 
 import base64
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 
+from api.layout import parts_count
 from api.operations.values import Written
+from api.operations.versions import shown_version, version_id
 from api.times import iso_time
-from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, Coded, Copies, Scheme, Usage, Version
-from metaraft.queries import (
-    ListedObject,
-)
-
-encode = msgspec.json.Encoder().encode
+from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, Coded, Copies, Scheme, Usage, Versioning
+from metaraft.queries import ListedObject, ListedVersion, ObjectFound
 
 
 class ObjectEntry(msgspec.Struct):
@@ -51,10 +48,34 @@ class ObjectMetadata(msgspec.Struct):
     blake3: str | None
     crc64nvme: str | None
     revision: int
+    version_id: str | None
+    parts: int | None
+
+
+class VersionEntry(msgspec.Struct):
+    """A version or delete marker in a listing; a delete marker has neither bytes nor ETag."""
+
+    key: str
+    version_id: str
+    latest: bool
+    delete_marker: bool
+    size: int
+    etag: str | None
+    sha256: str | None
+    created: str
+    revision: int
+
+
+class VersionPage(msgspec.Struct):
+    """One page of versions."""
+
+    versions: list[VersionEntry]
+    prefixes: tuple[str, ...]
+    cursor: str | None
 
 
 class ObjectStored(msgspec.Struct):
-    """Answer to a PUT."""
+    """Answer to what makes an object. `version_id` is null while the bucket's versioning is off."""
 
     bucket: str
     key: str
@@ -64,6 +85,7 @@ class ObjectStored(msgspec.Struct):
     blake3: str | None
     created: str
     revision: int
+    version_id: str | None
 
 
 class BucketEntry(msgspec.Struct):
@@ -73,7 +95,7 @@ class BucketEntry(msgspec.Struct):
     created: str
     owner: str
     copies: int | None
-    versioning: Literal["off", "enabled", "suspended"]
+    versioning: Versioning
 
 
 class BucketMetadata(msgspec.Struct):
@@ -83,9 +105,15 @@ class BucketMetadata(msgspec.Struct):
     created: str
     owner: str
     copies: int | None
-    versioning: Literal["off", "enabled", "suspended"]
+    versioning: Versioning
     objects: int
     bytes: int
+
+
+class BucketVersioning(msgspec.Struct):
+    """Whether a bucket keeps versions."""
+
+    versioning: Versioning
 
 
 class BucketPage(msgspec.Struct):
@@ -109,10 +137,11 @@ def repr_digest(checksums: Mapping[ChecksumAlgorithm, Checksum]) -> str | None:
     return f"sha-256=:{base64.b64encode(found.value).decode()}:"
 
 
-def metadata(bucket: str, key: str, version: Version) -> ObjectMetadata:
+def metadata(key: str, found: ObjectFound) -> ObjectMetadata:
     """A version as JSON shows it."""
+    version = found.version
     return ObjectMetadata(
-        bucket=bucket,
+        bucket=found.bucket.name,
         key=key,
         size=version.size,
         content_type=version.content_type,
@@ -124,11 +153,13 @@ def metadata(bucket: str, key: str, version: Version) -> ObjectMetadata:
         blake3=hex_of(version.checksums, "BLAKE3"),
         crc64nvme=hex_of(version.checksums, "CRC64NVME"),
         revision=version.revision,
+        version_id=shown_version(found.bucket, version),
+        parts=parts_count(version),
     )
 
 
 def stored(written: Written) -> ObjectStored:
-    """What a PUT made."""
+    """What was made."""
     return ObjectStored(
         bucket=written.bucket,
         key=written.key,
@@ -138,6 +169,7 @@ def stored(written: Written) -> ObjectStored:
         blake3=hex_of(written.checksums, "BLAKE3"),
         created=iso_time(written.created_ms),
         revision=written.revision,
+        version_id=written.version_id,
     )
 
 
@@ -149,6 +181,21 @@ def entry(listed: ListedObject) -> ObjectEntry:
         etag=listed.etag,
         sha256=None if listed.sha256 is None else listed.sha256.hex(),
         content_type=listed.content_type,
+        created=iso_time(listed.created_ms),
+        revision=listed.revision,
+    )
+
+
+def version_entry(listed: ListedVersion) -> VersionEntry:
+    """A version or delete marker in a listing."""
+    return VersionEntry(
+        key=listed.key,
+        version_id=version_id(listed.revision, listed.null),
+        latest=listed.latest,
+        delete_marker=listed.delete_marker,
+        size=listed.size,
+        etag=None if listed.delete_marker else listed.etag,
+        sha256=hex_of(listed.checksums, "SHA256"),
         created=iso_time(listed.created_ms),
         revision=listed.revision,
     )

@@ -97,7 +97,7 @@ class UploadParts(UploadReads):
             commit_key = call.commit_key("PutPart", row.name, upload.key, content)
             done = await self._commits.commit_stored(stored, command, self._commits.renewed(call), commit_key)
             assert isinstance(done, PartDone)
-            return PartStored(done.etag, done.created_ms, stored.checksums)
+            return PartStored(done.etag, stored.size, done.created_ms, stored.checksums)
 
     async def copy_part(
         self,
@@ -165,7 +165,7 @@ class UploadParts(UploadReads):
             async with content() as pieces:
                 return await self._put(target, number, pieces, span.stop - span.start, expected, call)
         assert isinstance(done, PartDone)
-        return PartStored(done.etag, done.created_ms, command.checksums)
+        return PartStored(done.etag, span.stop - span.start, done.created_ms, command.checksums)
 
 
 async def _one(data: bytes) -> AsyncIterator[bytes]:

@@ -83,6 +83,7 @@ class PartStored:
     """A part as it was made; the first of its checksums is what the client asked for."""
 
     etag: str
+    size: int
     created_ms: int
     checksums: dict[ChecksumAlgorithm, Checksum]
     source_version_id: str | None = None

@@ -17,7 +17,7 @@ import msgspec
 from api.access.credentials import Authenticator
 from api.access.decisions import CLUSTER, Context, require
 from api.messages import Request, Response, parse_query, percent_decode
-from api.native.buckets import read_whole
+from api.native.bodies import read_whole
 from api.native.errors import error_response
 from api.native.fields import idempotency_key, known_parameters, page_limit
 from api.operations.calls import Call

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from api.messages import parse_headers, parse_query, percent_decode
 from api.names import check_bucket, decode_key
 from api.native.cursors import Cursors
-from api.native.dialect import Route, match_path
 from api.native.fields import copy_source, description, expected_digests, page_limit
+from api.native.routes import Route, match_path
 from cluster.errors import Refused
 from cluster.limits import Limits
 
@@ -90,6 +90,20 @@ def test_a_key_may_have_1024_bytes() -> None:
         (b"/buckets/b/objects", Route("listing", b"b", b"")),
         (b"/buckets/b/objects/", Route("object", b"b", b"")),
         (b"/buckets/b/objects//", Route("object", b"b", b"/")),
+        (b"/buckets/b/versions", Route("versions", b"b")),
+        (b"/buckets/b/versioning", Route("versioning", b"b")),
+        (b"/buckets/b/uploads", Route("uploads", b"b")),
+        (b"/buckets/b/uploads/", Route("upload", b"b")),
+        (b"/buckets/b/uploads/1", Route("upload", b"b", upload=b"1")),
+        (b"/buckets/b/uploads/1%2F2", Route("upload", b"b", upload=b"1%2F2")),
+        (b"/buckets/b/uploads/1/parts/2", Route("part", b"b", upload=b"1", part=b"2")),
+        (b"/buckets/b/objects/uploads/1", Route("object", b"b", b"uploads/1")),
+        (b"/objects/uploads", Route("object", b"default", b"uploads")),
+        (b"/uploads", None),
+        (b"/buckets/b/uploads/1/", None),
+        (b"/buckets/b/uploads/1/parts", None),
+        (b"/buckets/b/uploads/1/parts/2/", None),
+        (b"/buckets/b/versions/", None),
         (b"/buckets/b/object", None),
         (b"/buckets/b/", None),
         (b"/", None),

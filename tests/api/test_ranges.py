@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.ranges import Span, content_range, parse_range
+from api.ranges import Span, begins_at, content_range, parse_range
 from cluster.errors import Refused
 
 
@@ -78,3 +78,21 @@ def test_no_header_breaks_it_and_no_span_leaves_the_object(text: str, size: int)
         except Refused:
             continue
         assert span is None or 0 <= span.start < span.stop <= size
+
+
+@given(st.integers(0, 10**20 - 1), st.integers(0, 10**20 - 1), st.integers(1, 10**12))
+def test_where_a_range_begins_is_known_before_its_size_is(first: int, last: int, size: int) -> None:
+    for header in (f"bytes={first}-", f"bytes={first}-{last}", f"bytes=-{last}"):
+        hint = begins_at(header)
+        assert abs(hint) < 1 << 63
+        try:
+            span = parse_range(header, size)
+        except Refused:
+            continue
+        assert span is not None
+        assert span.start == (hint if hint >= 0 else max(0, size + hint))
+
+
+@pytest.mark.parametrize("header", [None, "", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=1-2,4-5"])
+def test_what_says_nothing_of_a_beginning_begins_at_0(header: str | None) -> None:
+    assert begins_at(header) == 0

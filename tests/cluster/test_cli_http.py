@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.messages import percent_decode
-from api.native.dialect import match_path
 from api.native.fields import copy_source as parsed_copy_source
+from api.native.routes import match_path
 from cluster.cli.access import Access
 from cluster.cli.http import ATTEMPTS, Client, Source, bucket_path, copy_source, decode, object_path
 from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
