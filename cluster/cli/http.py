@@ -5,10 +5,12 @@ have, is tried again where the call can be repeated: reads always, writes under 
 a write may have happened, only its own result or 'outcome unknown' is told, whatever later attempts say.
 """
 
+import contextlib
 import hashlib
 import http.client
 import secrets
 import select
+import socket
 import ssl
 import time
 from base64 import b64encode
@@ -79,14 +81,20 @@ class Answer:
 
 
 class Client:
-    """Calls on one endpoint. Not for several threads at once."""
+    """Calls on one endpoint. Not for several threads at once, but for `interrupt`."""
 
     def __init__(
-        self, access: Access, *, timeout_s: float = _TIMEOUT_S, pause: Callable[[float], None] = time.sleep
+        self,
+        access: Access,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        attempts: int = ATTEMPTS,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._url = urlsplit(access.endpoint)
         self._access = access
         self._timeout_s = timeout_s
+        self._attempts = attempts
         self._pause = pause
         self._connection: http.client.HTTPConnection | None = None
 
@@ -101,6 +109,14 @@ class Client:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def interrupt(self) -> None:
+        """Break the connection off, from another thread: who waits for it does so no longer."""
+        connection = self._connection
+        sock = None if connection is None else connection.sock
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it was closed meanwhile
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TLS, too: its own ends what the other thread uses
 
     def call(
         self,
@@ -122,14 +138,14 @@ class Client:
             sent.setdefault("Idempotency-Key", secrets.token_hex(16))
         target = path + ("?" + urlencode(query, quote_via=quote) if query else "")
         unknown: OutcomeUnknown | None = None
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, self._attempts + 1):
             try:
                 return self._once(method, target, sent, body, size)
             except (Unavailable, OutcomeUnknown) as error:
                 self.close()
                 if isinstance(error, OutcomeUnknown):
                     unknown = error
-                if attempt == ATTEMPTS or not repeatable or _status(error) == "507":
+                if attempt == self._attempts or not repeatable or _status(error) == "507":
                     raise unknown or error from None
                 self.pause(attempt, error.retry_after_s)
             except Refused as error:
@@ -262,21 +278,6 @@ def _context(access: Access) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=access.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise Refused("BadAuthorities", f"AWS_CA_BUNDLE {access.ca_file!r} cannot be used: {error}") from error
-
-
-def object_path(bucket: str, key: str) -> str:
-    """The URL path of an object; every byte of the key survives."""
-    return f"/buckets/{quote(bucket, safe='')}/objects/{quote(key, safe='/')}"
-
-
-def copy_source(bucket: str, key: str) -> str:
-    """The value of X-Copy-Source; every byte of the key survives."""
-    return f"{quote(bucket, safe='')}/{quote(key, safe='/')}"
-
-
-def bucket_path(bucket: str) -> str:
-    """The URL path of a bucket."""
-    return f"/buckets/{quote(bucket, safe='')}"
 
 
 def decode[T](answer: Answer, shape: type[T]) -> T:

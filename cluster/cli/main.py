@@ -15,7 +15,9 @@ _MODULES = {
     **dict.fromkeys(("init", "up", "down", "node"), "lifecycle"),
     "status": "status",
     "user": "users",
-    **dict.fromkeys(("mb", "rb", "put", "get", "cp", "ls", "rm", "stat"), "objects"),
+    "uploads": "uploads",
+    **dict.fromkeys(("mb", "rb", "ls", "versioning"), "buckets"),
+    **dict.fromkeys(("put", "get", "cp", "rm", "stat"), "objects"),
 }
 """Where each command is."""
 

@@ -15,16 +15,21 @@ from cluster.errors import Refused
 
 @dataclass(frozen=True)
 class Name:
-    """A bucket, with a key or a prefix of keys (may be empty). Raises Refused (InvalidKey) for what is not UTF-8."""
+    """A bucket, with a key or a prefix of keys (may be empty), and a version of that key, if it is not the current one.
+
+    Raises Refused (InvalidKey) for what is not UTF-8.
+    """
 
     bucket: str
     key: str
+    version: str | None = None
 
     def __post_init__(self) -> None:
+        text = f"{self}{self.version or ''}"
         try:
-            str(self).encode()
+            text.encode()
         except UnicodeEncodeError:
-            shown = str(self).encode("utf-8", "surrogateescape")
+            shown = text.encode("utf-8", "surrogateescape")
             raise Refused("InvalidKey", f"{shown!r} is not UTF-8, and keys are") from None
 
     def __str__(self) -> str:
@@ -39,12 +44,12 @@ def parse(text: str) -> Name:
     return Name(bucket, key)
 
 
-def with_key(text: str) -> Name:
-    """A name that must have a key. Raises click.UsageError."""
+def with_key(text: str, version: str | None = None) -> Name:
+    """A name that must have a key, of a version of it. Raises click.UsageError."""
     name = parse(text)
     if not name.key:
         raise click.UsageError(f"{text!r} names no key; write BUCKET/KEY")
-    return name
+    return Name(name.bucket, name.key, version)
 
 
 def target_for(name: Name, source: str) -> Name:

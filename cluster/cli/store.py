@@ -1,7 +1,7 @@
-"""The object calls of the commands, over `http.Client`: put, get, copy, list, remove, stat.
+"""The object calls of the commands, over `http.Client`: put, get, copy, remove, stat.
 
-What is fetched is checked against the object's SHA-256 before it gets its final name, and what is stored against
-the SHA-256 of what was sent.
+What is fetched is checked against the object's SHA-256, or its CRC-64/NVME if it was stored in parts, before it gets
+its final name, and what is stored against the SHA-256 of what was sent.
 """
 
 import contextlib
@@ -9,93 +9,23 @@ import mimetypes
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import msgspec
-
 from cluster.cli.http import (
     ATTEMPTS,
+    Answer,
     Client,
-    bucket_path,
-    copy_source,
     decode,
     digest_header,
     new_sha256,
-    object_path,
 )
 from cluster.cli.names import Name
 from cluster.cli.output import Meter
+from cluster.cli.paths import bucket_path, copy_headers, object_path, version_query
 from cluster.errors import Corrupt, Refused, Unavailable
-
-LIST_PAGE = 1000
-
-
-class Entry(msgspec.Struct):
-    """An object in a listing."""
-
-    key: str
-    size: int
-    etag: str
-    created: str
-    sha256: str | None = None
-    content_type: str | None = None
-    revision: int | str | None = None
-
-
-class Page(msgspec.Struct):
-    """One page of a listing."""
-
-    objects: list[Entry]
-    prefixes: list[str]
-    cursor: str | None
-
-
-class BucketEntry(msgspec.Struct):
-    """A bucket in the list of buckets."""
-
-    name: str
-    created: str
-
-
-class Buckets(msgspec.Struct):
-    """One page of buckets."""
-
-    buckets: list[BucketEntry]
-    cursor: str | None = None
-
-
-def buckets(client: Client) -> Iterator[BucketEntry]:
-    """All buckets by name."""
-    cursor: str | None = None
-    while True:
-        query = {"cursor": cursor} if cursor else None
-        page = decode(client.call("GET", "/buckets", query=query), Buckets)
-        yield from page.buckets
-        cursor = page.cursor
-        if cursor is None:
-            return
-
-
-def pages(client: Client, bucket: str, prefix: str, delimiter: str = "") -> Iterator[Page]:
-    """All pages of a listing."""
-    cursor: str | None = None
-    while True:
-        query = {"limit": str(LIST_PAGE), "prefix": prefix, "delimiter": delimiter, "cursor": cursor or ""}
-        given = {name: value for name, value in query.items() if value}
-        page = decode(client.call("GET", bucket_path(bucket) + "/objects", query=given), Page)
-        yield page
-        cursor = page.cursor
-        if cursor is None:
-            return
-
-
-def keys(client: Client, name: Name) -> Iterator[Entry]:
-    """All objects whose key begins with the name's key."""
-    for page in pages(client, name.bucket, name.key):
-        yield from page.objects
 
 
 def put_file(client: Client, file: Path, target: Name, meter: Meter, headers: dict[str, str]) -> dict[str, Any]:
@@ -112,12 +42,13 @@ def put_file(client: Client, file: Path, target: Name, meter: Meter, headers: di
             sources[:] = [_Metered(opened.read, meter)]
             return sources[0]
 
-        sent = {"Content-Type": _content_type(file.name), **headers}
-        answer = client.call("PUT", object_path(target.bucket, target.key), headers=sent, body=source, size=size)
+        sent = {"Content-Type": content_type(file.name), **headers}
+        answer = client.call("PUT", object_path(target), headers=sent, body=source, size=size)
         return _verified(decode(answer, dict[str, Any]), sources[0], target)
 
 
-def _content_type(name: str) -> str:
+def content_type(name: str) -> str:
+    """What a file of that name probably is."""
     kind, encoding = mimetypes.guess_file_type(name)
     return kind if kind is not None and encoding is None else "application/octet-stream"  # a .tar.gz is no tar
 
@@ -127,9 +58,7 @@ def put_stream(client: Client, target: Name, meter: Meter, headers: dict[str, st
     meter.start(target.key, None)
     source = _Metered(cast(BufferedReader, sys.stdin.buffer).read1, meter)  # what a slow pipe has is sent at once
     sent = {"Content-Type": "application/octet-stream", **headers}
-    answer = client.call(
-        "PUT", object_path(target.bucket, target.key), headers=sent, body=lambda: source, repeatable=False
-    )
+    answer = client.call("PUT", object_path(target), headers=sent, body=lambda: source, repeatable=False)
     return _verified(decode(answer, dict[str, Any]), source, target)
 
 
@@ -205,20 +134,47 @@ def _fetch_again(client: Client, source: Name, sink: BinaryIO, meter: Meter) -> 
 
 
 def _fetch(client: Client, source: Name, sink: BinaryIO, meter: Meter) -> int:
-    answer = client.call("GET", object_path(source.bucket, source.key))
+    answer = client.call("GET", object_path(source), query=version_query(source))
     length = answer.headers.get("Content-Length", "")
     meter.start(source.key, int(length) if length.isdigit() else None)
-    hasher = new_sha256()
+    check = _Check(answer)
     size = 0
     for piece in answer.pieces():
-        hasher.update(piece)
+        check.update(piece)
         sink.write(piece)
         size += len(piece)
         meter.add(len(piece))
-    told = answer.headers.get("Repr-Digest", "")
-    if told.startswith("sha-256=") and told != digest_header(hasher):
-        raise Corrupt("BadDigest", f"{source}: the bytes received are not those of its SHA-256")
+    if not check.holds():
+        raise Corrupt("BadDigest", f"{source}: the bytes received are not those of its checksum")
     return size
+
+
+class _Check:
+    """Computes what an answer says of its whole body: the SHA-256, or the CRC."""
+
+    def __init__(self, answer: Answer) -> None:
+        told = answer.headers.get("Repr-Digest", "")
+        self._sha256 = told if told.startswith("sha-256=") else ""
+        self._hasher = new_sha256()
+        self._crc = "" if self._sha256 else answer.headers.get("X-Crc64nvme", "")
+        self._value = 0
+        if self._crc:
+            from awscrt.checksums import crc64nvme
+
+            self._add: Callable[[bytes, int], int] = crc64nvme
+
+    def update(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        if self._crc:
+            self._value = self._add(piece, self._value)
+        elif self._sha256:
+            self._hasher.update(piece)
+
+    def holds(self) -> bool:
+        """Whether the bytes are those that were meant, as far as that is told."""
+        if self._crc:
+            return self._crc == f"{self._value:016x}"
+        return not self._sha256 or self._sha256 == digest_header(self._hasher)
 
 
 def _umask() -> int:
@@ -229,17 +185,17 @@ def _umask() -> int:
 
 def copy(client: Client, source: Name, target: Name) -> dict[str, Any]:
     """Copy an object inside the store; no byte is moved."""
-    headers = {"X-Copy-Source": copy_source(source.bucket, source.key)}
-    return decode(client.call("PUT", object_path(target.bucket, target.key), headers=headers), dict[str, Any])
+    return decode(client.call("PUT", object_path(target), headers=copy_headers(source)), dict[str, Any])
 
 
 def remove(client: Client, name: Name) -> None:
-    """Delete an object; a missing one is no error."""
-    client.call("DELETE", object_path(name.bucket, name.key)).body()
+    """Delete an object, or a version for good; a missing one is no error."""
+    client.call("DELETE", object_path(name), query=version_query(name)).body()
 
 
 def stat(client: Client, name: Name) -> dict[str, Any]:
     """An object's metadata, or its bucket's if there is no key."""
     if not name.key:
         return decode(client.call("GET", bucket_path(name.bucket)), dict[str, Any])
-    return decode(client.call("GET", object_path(name.bucket, name.key), query={"metadata": ""}), dict[str, Any])
+    query = {"metadata": "", **version_query(name)}
+    return decode(client.call("GET", object_path(name), query=query), dict[str, Any])

@@ -14,7 +14,9 @@ from api.messages import percent_decode
 from api.native.fields import copy_source as parsed_copy_source
 from api.native.routes import match_path
 from cluster.cli.access import Access
-from cluster.cli.http import ATTEMPTS, Client, Source, bucket_path, copy_source, decode, object_path
+from cluster.cli.http import ATTEMPTS, Client, Source, decode
+from cluster.cli.names import Name
+from cluster.cli.paths import bucket_path, copy_headers, object_path
 from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.identity import make_ca, make_node_certificate
 from tests.cluster.http_script import Script, Seen, Step, answering, error, hanging_up, listening_on, scripted
@@ -243,20 +245,20 @@ def test_local_cluster_is_known_by_its_very_certificate(tmp_path: Path) -> None:
 
 @given(KEYS)
 def test_every_key_survives_its_path_and_its_copy_header(key: str) -> None:
-    path = object_path("box", key).encode()
+    path = object_path(Name("box", key)).encode()
     route = match_path(path)
     assert route is not None
     assert (route.target, route.bucket) == ("object", b"box")
     assert percent_decode(route.key).decode() == key
-    assert parsed_copy_source(copy_source("box", key)) == ("box", key)
+    assert parsed_copy_source(copy_headers(Name("box", key))["X-Copy-Source"]) == ("box", key)
 
 
 @pytest.mark.parametrize(
     "key", ["a/objects/b", "objects/", "buckets/x/objects/y", "/", "//a", "..", "a%2Fb", "a?b#c+d"]
 )
 def test_keys_that_look_like_paths_survive_too(key: str) -> None:
-    assert parsed_copy_source(copy_source("box", key)) == ("box", key)
-    route = match_path(object_path("box", key).encode())
+    assert parsed_copy_source(copy_headers(Name("box", key))["X-Copy-Source"]) == ("box", key)
+    route = match_path(object_path(Name("box", key)).encode())
     assert route is not None
     assert percent_decode(route.key).decode() == key
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.cli import store
+from cluster.cli import listings, store
 from cluster.cli.access import Access
 from cluster.cli.http import Client
 from cluster.cli.names import Name
@@ -129,6 +129,6 @@ def test_all_pages_of_a_listing_are_read() -> None:
     first = f'{{"objects":[{entry % "a"}],"prefixes":[],"cursor":"c+/="}}'.encode()
     last = f'{{"objects":[{entry % "b"}],"prefixes":[],"cursor":null}}'.encode()
     with scripted(answering(200, first), answering(200, last)) as script, client_of(script) as client:
-        assert [found.key for found in store.keys(client, Name("box", "p &/"))] == ["a", "b"]
+        assert [found.key for found in listings.keys(client, Name("box", "p &/"))] == ["a", "b"]
     assert script.seen[0].target == "/buckets/box/objects?limit=1000&prefix=p%20%26%2F"
     assert script.seen[1].target.endswith("&cursor=c%2B%2F%3D")
