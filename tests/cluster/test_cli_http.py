@@ -19,7 +19,17 @@ from cluster.cli.names import Name
 from cluster.cli.paths import bucket_path, copy_headers, object_path
 from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.identity import make_ca, make_node_certificate
-from tests.cluster.http_script import Script, Seen, Step, answering, error, hanging_up, listening_on, scripted
+from tests.cluster.http_script import (
+    Script,
+    Seen,
+    Step,
+    answering,
+    error,
+    hanging_up,
+    listening_on,
+    read_body,
+    scripted,
+)
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
 
@@ -116,6 +126,29 @@ def test_full_disks_are_not_asked_again_at_once() -> None:
     with scripted(answering(507, error("NoSpace"))) as script, client_of(script) as client, pytest.raises(Unavailable):
         put(client)
     assert len(script.seen) == 1
+
+
+def test_attempts_may_be_more() -> None:
+    steps = [*[answering(503, error("NoQuorum"))] * ATTEMPTS, answering(200)]
+    with scripted(*steps) as script:
+        access = Access(script.endpoint, "AK", "SK")
+        with Client(access, timeout_s=60, attempts=ATTEMPTS + 1, pause=lambda _: None) as client:
+            assert put(client) == 200
+
+
+def test_who_waits_for_an_answer_can_be_interrupted_by_another_thread() -> None:
+    waiting: list[Client] = []
+
+    def interrupt(sock: socket.socket, seen: Seen) -> None:
+        read_body(sock, seen)
+        waiting[0].interrupt()
+        listening_on(sock, seen)  # which ends because the client has gone
+
+    with scripted(interrupt) as script, client_of(script) as client:
+        waiting.append(client)
+        with pytest.raises(OutcomeUnknown):
+            client.call("PUT", "/objects/x", body=body_of(b"abc"), size=3, repeatable=False)
+        client.interrupt()  # nobody waits
 
 
 def test_early_refusal_is_heard_while_the_body_is_sent() -> None:

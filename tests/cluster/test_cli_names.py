@@ -40,6 +40,7 @@ def test_name_without_a_bucket_is_a_wrong_command_line(text: str) -> None:
 
 def test_key_is_asked_for_where_one_is_needed() -> None:
     assert names.with_key("box/k") == Name("box", "k")
+    assert names.with_key("box/k", "null") == Name("box", "k", "null")
     with pytest.raises(click.UsageError, match="names no key"):
         names.with_key("box/")
 
@@ -47,6 +48,8 @@ def test_key_is_asked_for_where_one_is_needed() -> None:
 def test_argument_that_is_not_utf8_is_no_key() -> None:
     with pytest.raises(Refused, match=r"caf\\xe9"):
         names.parse(b"box/caf\xe9".decode("utf-8", "surrogateescape"))
+    with pytest.raises(Refused, match=r"caf\\xe9"):
+        names.with_key("box/k", b"caf\xe9".decode("utf-8", "surrogateescape"))
 
 
 @pytest.mark.parametrize(

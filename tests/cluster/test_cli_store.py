@@ -8,6 +8,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from awscrt.checksums import crc64nvme
 
 from cluster.cli import listings, store
 from cluster.cli.access import Access
@@ -60,6 +61,33 @@ def test_failed_download_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
             store.get_file(client, X, tmp_path / "x", Meter(None))
         assert (tmp_path / "x").read_bytes() == b"old"
         assert names_in(tmp_path) == ["x"]
+
+
+def test_object_in_parts_is_checked_by_its_crc(tmp_path: Path) -> None:
+    crc = f"{crc64nvme(b'hello'):016x}"
+    for told, body, right in ((crc, b"hello", True), (crc, b"jello", False), ("0" * 16, b"hello", False)):
+        step = answering(200, body, headers=f"X-Crc64nvme: {told}\r\n")
+        with scripted(step) as script, client_of(script) as client:
+            if right:
+                assert store.get_file(client, X, tmp_path / "x", Meter(None)) == 5
+            else:
+                with pytest.raises(Corrupt, match="checksum"):
+                    store.get_file(client, X, tmp_path / "x", Meter(None))
+    assert (tmp_path / "x").read_bytes() == b"hello"
+
+
+def test_version_is_named_in_every_call(tmp_path: Path) -> None:
+    old = Name("box", "x", "00ff")
+    steps = (WHOLE, answering(200, b"{}"), answering(204), answering(201, stored_as(b"")))
+    with scripted(*steps) as script, client_of(script) as client:
+        store.get_file(client, old, tmp_path / "x", Meter(None))
+        store.stat(client, old)
+        store.remove(client, old)
+        store.copy(client, old, X)
+    path = "/buckets/box/objects/x"
+    targets = [f"{path}?version=00ff", f"{path}?metadata=&version=00ff", f"{path}?version=00ff", path]
+    assert [seen.target for seen in script.seen] == targets
+    assert script.seen[3].header("X-Copy-Source-Version") == "00ff"
 
 
 def test_links_are_followed_and_folders_refused(tmp_path: Path) -> None:
