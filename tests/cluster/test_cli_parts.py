@@ -1,6 +1,7 @@
 """How a file is cut into parts, and threads that store them: what is sent, what stops them."""
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -57,11 +58,11 @@ def test_no_file_has_too_many_parts(size: int) -> None:
             part_bytes_for(size, asked)
 
 
-def part(data: bytes, number: int = 1, **other: object) -> bytes:
+def part(data: bytes, number: int = 1, other: dict[str, object] | None = None) -> bytes:
     """A part as the server tells it."""
     facts = {"number": number, "size": len(data), "etag": hashlib.md5(data).hexdigest()}
-    facts |= {"sha256": hashlib.sha256(data).hexdigest()} | other
-    return str(facts).replace("'", '"').encode()
+    facts |= {"sha256": hashlib.sha256(data).hexdigest(), **(other or {})}
+    return json.dumps(facts).encode()
 
 
 class Count(Meter):
@@ -117,7 +118,7 @@ def test_bytes_that_are_sent_again_count_once(opened: BinaryIO) -> None:
 
 @pytest.mark.parametrize("wrong", [{"etag": "0" * 32}, {"sha256": "0" * 64}, {"size": 8}])
 def test_a_part_that_is_not_stored_as_it_was_sent_is_told(opened: BinaryIO, wrong: dict[str, object]) -> None:
-    with scripted(answering(200, part(DATA[:9], **wrong))) as script:
+    with scripted(answering(200, part(DATA[:9], other=wrong))) as script:
         sending = sender(script, opened, Meter(None))
         with pytest.raises(Corrupt, match="part 1 of box/a/b"):
             sending.run(pieces(len(DATA), 9)[:1], 1)

@@ -111,6 +111,33 @@ def test_odd_names_are_just_names(cluster: LocalCluster, tmp_path: Path) -> None
     trilith(cluster, "stat", "odd/..", code=3)
 
 
+def test_versions_are_kept_shown_and_brought_back(cluster: LocalCluster, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    trilith(cluster, "mb", "kept")
+    assert trilith(cluster, "versioning", "kept") == "versioning is off\n"
+    trilith(cluster, "versioning", "kept", "enable")
+    for text in ("one", "two"):
+        file.write_text(text)
+        trilith(cluster, "put", str(file), "kept/a")
+    trilith(cluster, "rm", "kept/a")
+    trilith(cluster, "stat", "kept/a", code=3)
+    marker, second, first = json.loads(trilith(cluster, "ls", "--versions", "kept", "--json"))["versions"]
+    assert [marker["delete_marker"], second["size"], first["latest"]] == [True, 3, False]
+    assert trilith(cluster, "get", "kept/a", "-", "--version", first["version_id"]) == "one"
+    assert json.loads(trilith(cluster, "stat", "kept/a", "--version", second["version_id"], "--json"))["size"] == 3
+    trilith(cluster, "get", "kept/a", str(file), "--version", marker["version_id"], code=1)
+    trilith(cluster, "get", "kept/a", str(file), "--version", "0" * 16, code=3)
+    trilith(cluster, "rm", "kept/a", "--version", marker["version_id"])
+    assert trilith(cluster, "get", "kept/a", "-") == "two"
+    trilith(cluster, "cp", "kept/a", "kept/a", "--version", first["version_id"])
+    assert trilith(cluster, "get", "kept/a", "-") == "one"
+    trilith(cluster, "rb", "kept", code=1)
+    http = Http(cluster.access())
+    assert http("POST", "/buckets/kept/uploads?key=left").status == 201
+    trilith(cluster, "rb", "-r", "kept")
+    trilith(cluster, "versioning", "kept", code=3)
+
+
 def test_pipes_carry_bytes_and_nothing_else(cluster: LocalCluster) -> None:
     data = bytes(range(256)) * 20_000
     where = ["--dir", str(cluster.folder)]
