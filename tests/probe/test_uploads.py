@@ -1,4 +1,4 @@
-"""Large files by `trilith put` on real processes: client and server are killed in the middle, and the upload goes on."""
+"""Large files by `trilith put` on real processes: client and server are killed meanwhile, and the upload goes on."""
 
 import hashlib
 import json
