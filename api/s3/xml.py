@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 from cluster.errors import Refused
-from cluster.limits import MIB
+from cluster.limits import KIB, MIB
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -20,8 +20,13 @@ BODY_BYTES_MAX = 8 * MIB
 """A legal DeleteObjects has 4.9 MB: 1,000 keys of 1,024 bytes, each byte a reference."""
 
 DEPTH_MAX = 16
-ELEMENTS_MAX = 200_000
-"""CompleteMultipartUpload of 10,000 parts with all checksums has 80,000."""
+ELEMENTS_MAX = 100_000
+"""CompleteMultipartUpload of 10,000 parts with all checksums has 80,001."""
+
+TOKEN_BYTES_MAX = 64 * KIB
+"""A tag or a comment, which is read as one: a million attributes take expat seconds. Text comes in pieces."""
+
+_FEED_BYTES = 64 * KIB
 
 _SPECIAL = re.compile(r'[<>&"\x00-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]')
 _REFERENCES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;"}
@@ -119,12 +124,17 @@ def parse(body: bytes, root: str) -> Node:
     builder = _Builder()
     parser = expat.ParserCreate(namespace_separator="}")
     parser.buffer_text = True
+    parser.SetReparseDeferralEnabled(False)  # what is not complete in 64 KiB is refused, and never read again
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.text
     parser.StartDoctypeDeclHandler = builder.doctype
     try:
-        parser.Parse(body, True)
+        for start in range(0, len(body), _FEED_BYTES):
+            parser.Parse(body[start : start + _FEED_BYTES], False)
+            if min(start + _FEED_BYTES, len(body)) - parser.CurrentByteIndex > TOKEN_BYTES_MAX:
+                raise malformed(f"a tag has over {TOKEN_BYTES_MAX} bytes")
+        parser.Parse(b"", True)
     except expat.ExpatError as error:
         raise malformed(str(error)) from None
     found = builder.root
@@ -138,7 +148,7 @@ class _Builder:
 
     def __init__(self) -> None:
         self.root: Node | None = None
-        self._open: list[Node] = []
+        self._open: list[tuple[Node, list[str]]] = []  # with the pieces of its text: joined once, however many
         self._count = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
@@ -149,18 +159,18 @@ class _Builder:
             raise malformed(f"it is over {DEPTH_MAX} elements deep")
         node = Node(_local(name), attributes={_local(key): value for key, value in attributes.items()})
         if self._open:
-            self._open[-1].children.append(node)
+            self._open[-1][0].children.append(node)
         else:
             self.root = node
-        self._open.append(node)
+        self._open.append((node, []))
 
     def end(self, _name: str) -> None:
-        node = self._open.pop()
-        if node.children and not node.text.strip():
-            node.text = ""
+        node, pieces = self._open.pop()
+        text = "".join(pieces)
+        node.text = "" if node.children and not text.strip() else text
 
     def text(self, text: str) -> None:
-        self._open[-1].text += text
+        self._open[-1][1].append(text)
 
     def doctype(self, *_args: object) -> None:
         raise malformed("a DOCTYPE is not allowed")
