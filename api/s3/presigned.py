@@ -8,7 +8,7 @@ good for at most seven days. A body in signed or trailing framing has no place b
 import re
 from collections.abc import Mapping
 
-from api.messages import Request, parse_query
+from api.messages import Request, parse_query, percent_decode
 from api.s3 import signature_v2
 from api.s3.claims import ClaimV4
 from api.s3.payload import HEADER, UNSIGNED_PAYLOAD, Chunked, parse_payload
@@ -92,7 +92,7 @@ def check_lifetime(signed_at: float, expires_s: int, now: float) -> None:
 
 def hoisted_headers(request: Request) -> dict[str, str]:
     """Headers that a presigned URL carries as parameters, as some SDKs do: its x-amz-*, all of them signed."""
-    if b"signature=" not in request.query.lower():  # not presigned, as nearly all are
+    if b"signature" not in percent_decode(request.query).lower():  # not presigned, as nearly all are
         return {}
     parameters = parse_query(request.query)
     if is_presigned(parameters):

@@ -121,3 +121,9 @@ def test_parameters_of_a_presigned_url_that_stand_for_headers_are_told() -> None
     assert hoisted_headers(message("PUT", f"/k?{query}", HOST)) == {"x-amz-meta-a": "b c", "x-amz-acl": "private"}
     assert hoisted_headers(message("PUT", "/k?x-amz-acl=private", HOST)) == {}
     assert hoisted_headers(GET_OBJECT) == {}
+
+
+def test_headers_that_a_presigned_url_carries_cannot_be_dropped_by_writing_its_signature_another_way() -> None:
+    query = f"{PRESIGNED_QUERY}&x-amz-copy-source=b%2Fk".replace("X-Amz-Signature", "X-Amz-Signatur%65")
+    assert "%65" in query
+    assert hoisted_headers(message("PUT", f"/k?{query}", HOST)) == {"x-amz-copy-source": "b/k"}
