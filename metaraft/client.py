@@ -9,6 +9,7 @@ Rules:
 """
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from random import Random
 
@@ -117,8 +118,10 @@ class MetaClient:
         key: bytes | None = None,
         trace_id: str = "",
         space: int = DEFAULT_SPACE,
+        buckets: Mapping[str, int] | None = None,
     ) -> Result:
-        """Have a command applied, exactly once under `key` (16 bytes; by default a new one).
+        """Have a command applied, exactly once under `key` (16 bytes; by default a new one), if these `buckets` still
+        have their ids by then.
 
         Raises Refused and Unavailable as the state machine says (its `Failed`); Unavailable (NoQuorum, Overloaded,
         LogFull, NoSpace, ...) if it did not happen; OutcomeUnknown if it may have. After a cancel it may have.
@@ -126,7 +129,7 @@ class MetaClient:
         key = key or os.urandom(16)
         attempts = _Attempts(self, deadline)
         while True:
-            body = await self._envelope(command, key, deadline, space, attempts)
+            body = await self._envelope(command, key, deadline, space, tuple((buckets or {}).items()), attempts)
             answer = decode_commit_answer(await attempts.call(Method.COMMIT, body, trace_id, space))
             self._saw(answer.state_time_ms)
             result = _decode_result.decode(answer.result)
@@ -169,13 +172,19 @@ class MetaClient:
                 self._leader = slot
 
     async def _envelope(
-        self, command: Command, key: bytes, deadline: float, space: int, attempts: "_Attempts"
+        self,
+        command: Command,
+        key: bytes,
+        deadline: float,
+        space: int,
+        buckets: tuple[tuple[str, int], ...],
+        attempts: "_Attempts",
     ) -> bytes:
         if not self._seen_ms:
             await self._learn_time(attempts)
         left_ms = int((deadline - trio.current_time()) * 1000)
         not_after_ms = self.state_time_ms + max(0, left_ms) + NOT_AFTER_MARGIN_MS
-        return encode(Envelope(COMMAND_VERSION, space, key, not_after_ms, command))
+        return encode(Envelope(COMMAND_VERSION, space, key, not_after_ms, command, buckets))
 
     async def _learn_time(self, attempts: "_Attempts") -> None:
         """Ask whoever answers: a member's idea of state time is never ahead of the leader's by more than a pause."""

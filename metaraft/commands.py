@@ -382,13 +382,18 @@ type Command = (
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """One command on its way through the log. `key` is 16 bytes, unique per attempt."""
+    """One command on its way through the log. `key` is 16 bytes, unique per attempt.
+
+    `buckets`: names and ids of those that a decision outside the log rests on; if a name has another bucket by now, or
+    none, the command is refused (NoSuchBucket).
+    """
 
     version: int
     space: int
     key: bytes
     not_after_ms: int
     command: Command
+    buckets: tuple[tuple[str, int], ...] = ()
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):

@@ -60,7 +60,7 @@ from metaraft.commands import (
     Touch,
 )
 from metaraft.conditions import refused
-from metaraft.machine_books import Books, encode
+from metaraft.machine_books import Books, encode, no_such_bucket
 from metaraft.model import DEFAULT_SPACE
 from metaraft.rows import LEVEL, STATE_KEY, Kind, Rows, Space, State, prefix, results_key, space_key, successor
 
@@ -228,6 +228,10 @@ class Machine:
             return refused("TooLate", message), False
         if envelope.space not in books.spaces:
             return refused("NoSuchSpace", f"there is no space {envelope.space}"), False
+        for name, bucket_id in envelope.buckets:
+            bucket = books.bucket(name)
+            if bucket is None or bucket.bucket_id != bucket_id:
+                return no_such_bucket(name), True
         command = envelope.command
         result = _OBEY[type(command)](books, envelope.space, command)
         return result, not (isinstance(result, Failed) and result.kind == "unavailable")

@@ -1,9 +1,9 @@
 """The decision before every handler, with what it rests on: who owns the bucket.
 
 Root's requests cost no look-up. A user's ask for the bucket linearizably, so a bucket that has just changed hands is
-never taken for the former owner's; its row is handed on to the operation, which then writes to that very bucket or
-not at all. To a user a bucket that is missing is told as missing, and another's as denied, as S3 does; without a key
-nothing is told.
+never taken for the former owner's; the call remembers which bucket that was, and what is read or written then is of
+that very bucket, or nothing is, however long the request takes. To a user a bucket that is missing is told as missing,
+and another's as denied, as S3 does; without a key nothing is told.
 """
 
 from api.access.decisions import OWNER_ACTIONS, Action, Context, Resource, require
@@ -20,9 +20,10 @@ class Gate:
     async def require(self, action: Action, bucket: str, key: str, call: Call, context: Context) -> None:
         """Return if `call.principal` may do it. Raises Refused (Unauthorized, AccessDenied, NoSuchBucket) and
         Unavailable."""
-        owner = ""
         if call.principal.kind == "user" and action in OWNER_ACTIONS:
-            found = (await self._buckets.find(bucket, call)).bucket
+            found = (await self._buckets.now(bucket, call)).bucket
             self._buckets.keep(found)
-            owner = found.owner
-        require(call.principal, action, Resource(bucket, key, owner), context)
+            require(call.principal, action, Resource(bucket, key, found.owner), context)
+            call.admit(found)
+            return
+        require(call.principal, action, Resource(bucket, key), context)

@@ -47,7 +47,13 @@ class Buckets:
         await self._commit(DeleteBucket(name=name), call, call.commit_key("DeleteBucket", name, "", None))
 
     async def find(self, name: str, call: Call) -> BucketFound:
-        """A bucket and its usage. Raises Refused (NoSuchBucket)."""
+        """The bucket that was decided on, or that has the name, and its usage. Raises Refused (NoSuchBucket)."""
+        found = await self.now(name, call)
+        call.check(found.bucket)
+        return found
+
+    async def now(self, name: str, call: Call) -> BucketFound:
+        """The bucket that has the name now, to decide on. Raises Refused (NoSuchBucket)."""
         _known_name(name)
         found = await self._meta.read(GetBucket(name=name), deadline=call.deadline, trace_id=call.trace_id)
         assert isinstance(found, BucketFound)
@@ -74,6 +80,7 @@ class Buckets:
         query = GetBucketSetting(bucket=name, name=setting)
         found = await self._meta.read(query, deadline=call.deadline, trace_id=call.trace_id)
         assert isinstance(found, BucketSettingFound)
+        call.check(found.bucket)
         return found
 
     async def set_setting(self, name: str, setting: str, value: bytes | None, call: Call) -> None:
@@ -83,12 +90,14 @@ class Buckets:
         await self._commit(command, call, call.commit_key("SetBucketSetting", name, "", (setting, value)))
 
     async def _commit(self, command: Command, call: Call, key: bytes | None) -> Result:
-        return await self._meta.commit(command, deadline=call.deadline, key=key, trace_id=call.trace_id)
+        return await self._meta.commit(
+            command, deadline=call.deadline, key=key, trace_id=call.trace_id, buckets=call.admitted
+        )
 
     async def for_writing(self, name: str, call: Call) -> Bucket:
         """A bucket's row for a command that names its id, and so is refused if this row is out of date."""
         kept = self._cache.get(name)
-        if kept is not None and kept[0] > self._clock():
+        if kept is not None and kept[0] > self._clock() and call.admitted.get(name) in (None, kept[1].bucket_id):
             return kept[1]
         bucket = (await self.find(name, call)).bucket
         self.keep(bucket)

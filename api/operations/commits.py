@@ -1,6 +1,7 @@
 """Commits of what a request has stored or read before: they have time of their own, and may be told to try again."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from api.operations.calls import Call
 from api.operations.metadata import Metadata
@@ -20,7 +21,7 @@ class Commits:
     def renewed(self, call: Call) -> Call:
         """The same call with time for the metadata left, however long the bytes have taken."""
         deadline = max(call.deadline, self._clock() + self._commit_s)
-        return Call(call.principal, deadline, call.trace_id, call.idempotency)
+        return replace(call, deadline=deadline)
 
     def is_over(self, call: Call) -> bool:
         """There is no time left for another try."""
@@ -28,7 +29,9 @@ class Commits:
 
     async def commit(self, command: Command, call: Call, key: bytes | None) -> Result:
         """Commit once under the key. Raises what the metadata says."""
-        return await self._meta.commit(command, deadline=call.deadline, key=key, trace_id=call.trace_id)
+        return await self._meta.commit(
+            command, deadline=call.deadline, key=key, trace_id=call.trace_id, buckets=call.admitted
+        )
 
     async def commit_stored(
         self, stored: Stored, build: Callable[[], Command], call: Call, key: bytes | None

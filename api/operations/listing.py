@@ -48,6 +48,8 @@ class Listing:
             )
             found = await self._meta.read(query, deadline=call.deadline, trace_id=call.trace_id)
             assert isinstance(found, ObjectsFound)
+            if found.bucket is not None:
+                call.check(found.bucket)
             objects += found.objects
             prefixes += found.prefixes
             marker = found.next_after
@@ -77,6 +79,7 @@ class Listing:
             )
             found = await self._meta.read(query, deadline=call.deadline, trace_id=call.trace_id)
             assert isinstance(found, VersionsFound)
+            call.check(found.bucket)
             versions += found.versions
             prefixes += found.prefixes
             full = len(versions) + len(prefixes) >= limit

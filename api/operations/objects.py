@@ -99,9 +99,12 @@ class Objects(Reads):
 
     async def _same_place(self, row: Bucket, call: Call) -> Bucket:
         """The bucket that has this name now, if it is the same owner's and what was stored may serve it."""
-        fresh = await self._buckets.for_writing(row.name, call)
+        fresh = (await self._buckets.now(row.name, call)).bucket
         if (fresh.space, fresh.scheme, fresh.owner) != (row.space, row.scheme, row.owner):
             raise Unavailable("BucketReplaced", f"bucket {row.name!r} was made anew during the upload; try again")
+        if row.name in call.admitted:
+            call.admit(fresh)  # the same owner's, so the decision is the same
+        self._buckets.keep(fresh)
         return fresh
 
     async def copy(

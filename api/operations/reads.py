@@ -50,6 +50,7 @@ class Reads:
         query = GetObject(bucket=bucket, key=key, with_holders=with_holders, which=version, offset=offset, part=part)
         found = await self._meta.read(query, deadline=call.deadline, trace_id=call.trace_id)
         assert isinstance(found, ObjectFound)
+        call.check(found.bucket)
         if isinstance(found.version.body, DeleteMarker):
             raise _is_deleted(key, found, named=version is not None)
         return found

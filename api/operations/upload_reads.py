@@ -21,6 +21,7 @@ class UploadReads:
         query = GetUpload(bucket=bucket, key=key, upload_id=upload_id)
         found = await self._meta.read(query, deadline=call.deadline, trace_id=call.trace_id)
         assert isinstance(found, UploadFound)
+        call.check(found.bucket)
         return found
 
     async def parts(self, bucket: str, key: str, upload_id: bytes, after: int, limit: int, call: Call) -> PartsListed:
@@ -31,6 +32,7 @@ class UploadReads:
         query = ListParts(bucket=bucket, key=key, upload_id=upload_id, after=after, limit=limit)
         found = await self._meta.read(query, deadline=call.deadline, trace_id=call.trace_id)
         assert isinstance(found, PartsListed)
+        call.check(found.bucket)
         return found
 
     async def list(
@@ -52,6 +54,7 @@ class UploadReads:
             )
             found = await self._meta.read(query, deadline=call.deadline, trace_id=call.trace_id)
             assert isinstance(found, UploadsFound)
+            call.check(found.bucket)
             uploads += found.uploads
             prefixes += found.prefixes
             full = len(uploads) + len(prefixes) >= limit

@@ -1,5 +1,7 @@
 """The state machine and its queries over rows in memory, called as `metaraft.client.MetaClient` is."""
 
+from collections.abc import Mapping
+
 import trio
 
 from cluster.errors import Refused, TrilithError, Unavailable
@@ -21,12 +23,18 @@ class LocalMetadata:
         self.answering.set()
 
     async def commit(
-        self, command: Command, *, deadline: float, key: bytes | None = None, trace_id: str = ""
+        self,
+        command: Command,
+        *,
+        deadline: float,
+        key: bytes | None = None,
+        trace_id: str = "",
+        buckets: Mapping[str, int] | None = None,
     ) -> Result:
         """Apply a command."""
         await trio.lowlevel.checkpoint()
         self._reach()
-        result = self.machine.do(command, key=key)
+        result = self.machine.do(command, key=key, buckets=buckets)
         if isinstance(result, Failed):
             raise _failure(result)
         return result

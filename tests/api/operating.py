@@ -1,7 +1,7 @@
 """Operations over real daemons and the real state machine, which runs in memory without a log."""
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -41,14 +41,20 @@ class MachineMetadata:
         self.asked: list[Query] = []
 
     async def commit(
-        self, command: Command, *, deadline: float, key: bytes | None = None, trace_id: str = ""
+        self,
+        command: Command,
+        *,
+        deadline: float,
+        key: bytes | None = None,
+        trace_id: str = "",
+        buckets: Mapping[str, int] | None = None,
     ) -> Result:
         """Apply a command."""
         await trio.lowlevel.checkpoint()
         if self.before is not None:
             await self.before(command)
         self.commits.append(command)
-        return _raised(self.state.do(command, key=key))
+        return _raised(self.state.do(command, key=key, buckets=buckets))
 
     async def read(self, query: Query, *, deadline: float, trace_id: str = "") -> Answer:
         """Answer a query."""

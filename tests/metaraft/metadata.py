@@ -1,7 +1,7 @@
 """A state machine over rows in memory with the shortest way to speak to it, for tests of commands and queries."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -58,10 +58,16 @@ def chunk_id(name: object) -> bytes:
 
 
 def envelope(
-    command: Command, key: bytes, not_after_ms: int, *, version: int = 1, space: int = DEFAULT_SPACE
+    command: Command,
+    key: bytes,
+    not_after_ms: int,
+    *,
+    version: int = 1,
+    space: int = DEFAULT_SPACE,
+    buckets: Mapping[str, int] | None = None,
 ) -> msgspec.Raw:
     """A command as it lies in a batch."""
-    return msgspec.Raw(encode(Envelope(version, space, key, not_after_ms, command)))
+    return msgspec.Raw(encode(Envelope(version, space, key, not_after_ms, command, tuple((buckets or {}).items()))))
 
 
 def batch(state_time_ms: int, envelopes: Sequence[msgspec.Raw]) -> bytes:
@@ -146,10 +152,17 @@ class Metadata:
         self._number += 1
         return key_of(self._number)
 
-    def do(self, command: Command, *, key: bytes | None = None, not_after_ms: int | None = None) -> Result:
+    def do(
+        self,
+        command: Command,
+        *,
+        key: bytes | None = None,
+        not_after_ms: int | None = None,
+        buckets: Mapping[str, int] | None = None,
+    ) -> Result:
         """One command in an entry of its own."""
         limit = self.now_ms + 5_000 if not_after_ms is None else not_after_ms
-        return self.enter([envelope(command, key or self.next_key(), limit)])[0]
+        return self.enter([envelope(command, key or self.next_key(), limit, buckets=buckets)])[0]
 
     def enter(self, envelopes: Sequence[msgspec.Raw]) -> list[Result]:
         """One entry, one transaction."""

@@ -9,6 +9,7 @@ from metaraft.commands import (
     DeleteBucket,
     DeleteObject,
     Done,
+    Failed,
     ObjectDone,
     SetBucketSetting,
     SetVersioning,
@@ -202,3 +203,20 @@ def test_a_bucket_takes_its_settings_with_it_and_no_others() -> None:
     assert setting(metadata, "cors", "c") == b"c"
     metadata.do(CreateBucket("b", "owner", COPIES))
     assert setting(metadata, "cors") is None
+
+
+# ---- a name that leads to another bucket
+
+
+def test_a_command_that_was_decided_on_a_bucket_is_refused_once_its_name_is_anothers() -> None:
+    metadata = with_bucket("b")
+    first = {"b": bucket(metadata).bucket_id}
+    assert isinstance(metadata.do(SetVersioning("b", "enabled"), buckets=first), Done)
+    metadata.do(DeleteBucket("b"))
+    for again in (False, True):
+        if again:
+            metadata.do(CreateBucket("b", "other", COPIES))
+        found = metadata.do(SetVersioning("b", "enabled"), buckets=first)
+        assert isinstance(found, Failed)
+        assert (found.kind, found.code) == ("refused", "NoSuchBucket")
+    assert bucket(metadata).versioning == "off"

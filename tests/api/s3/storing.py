@@ -16,6 +16,7 @@ from api.operations.composition import Operations
 from api.s3.buckets import BucketHandlers
 from api.s3.cors_handlers import CorsHandlers
 from api.s3.dialect import Parts, S3Dialect
+from api.s3.listings import ListingHandlers
 from api.s3.object_handlers import object_handlers
 from api.s3.waiting import LongAnswers
 from cluster.limits import Limits
@@ -34,6 +35,8 @@ class Caller:
         gate, cors = Gate(buckets), CorsHandlers(buckets)
         handlers = {
             **BucketHandlers(buckets, "us-east-1").table(),
+            **ListingHandlers(buckets, operations.listing, operations.uploads).table(),
+            **cors.table(),
             **object_handlers(operations, gate, limits, answers, DOMAINS),
         }
         self._told = Told()

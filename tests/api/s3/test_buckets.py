@@ -1,5 +1,7 @@
 """Calls on buckets, through the whole dialect but its signatures."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from api.access.decisions import ANONYMOUS
@@ -112,10 +114,16 @@ class Racing(LocalMetadata):
     """Somebody removes a bucket as soon as it was told to be there."""
 
     async def commit(
-        self, command: Command, *, deadline: float, key: bytes | None = None, trace_id: str = ""
+        self,
+        command: Command,
+        *,
+        deadline: float,
+        key: bytes | None = None,
+        trace_id: str = "",
+        buckets: Mapping[str, int] | None = None,
     ) -> Result:
         try:
-            return await super().commit(command, deadline=deadline, key=key, trace_id=trace_id)
+            return await super().commit(command, deadline=deadline, key=key, trace_id=trace_id, buckets=buckets)
         except Refused:
             self.machine.do(DeleteBucket("bucket"))
             raise
