@@ -251,12 +251,16 @@ class CompleteUpload(msgspec.Struct, frozen=True, tag="complete_upload"):
 
 class AbortUpload(msgspec.Struct, frozen=True, tag="abort_upload"):
     """End an upload and discard its parts. `made_before_ms`: only if it was made before that state time, else it is
-    left (NotStale). Refused: NoSuchBucket, NoSuchUpload, NotStale. Answers `Done`."""
+    left (NotStale). Refused: NoSuchBucket, NoSuchUpload, NotStale; StaleSteward. Answers `Done`.
+
+    `epoch`, here and below: of the steward whose command it is, which must be the present one (else StaleSteward);
+    0: nobody's."""
 
     bucket: str
     key: str
     upload_id: bytes
     made_before_ms: int | None = None
+    epoch: int = 0
 
 
 class AddUser(msgspec.Struct, frozen=True, tag="add_user"):
@@ -312,30 +316,48 @@ class AddHolders(msgspec.Struct, frozen=True, tag="add_holders"):
 class DropHolder(msgspec.Struct, frozen=True, tag="drop_holder"):
     """A disk no longer holds a chunk. The last holder stays in the row, but takes a condemned row with it.
 
-    Answers `Done`.
+    `horizon`: the disk has deleted it under that horizon, which says nothing of a row that was referenced since: only
+    a row that is condemned, and has had no reference since before it, is changed. Refused: StaleSteward, BadCommand,
+    InvalidScheme. Answers `Done`.
     """
 
     scheme: Scheme
     chunk_id: bytes
     disk_id: bytes
+    horizon: int | None = None
+    epoch: int = 0
 
 
 class Dereference(msgspec.Struct, frozen=True, tag="dereference"):
-    """Take up to `limit` (at most 1,000) references of trash rows down. Answers `Dereferenced`."""
+    """Take up to `limit` (at most 1,000) references of trash rows down. Refused: StaleSteward. Answers
+    `Dereferenced`."""
 
     limit: int
+    epoch: int = 0
 
 
 class Condemn(msgspec.Struct, frozen=True, tag="condemn"):
     """Raise the horizon to `horizon` and condemn up to `limit` chunks whose count has been 0 since before it.
 
     Those condemned before are told again until their last holder was dropped. `after` is the cursor of the answer
-    before. Refused: HorizonTooNew if it is above the newest revision. Answers `Condemned`.
+    before. Refused: StaleSteward; HorizonTooNew if it is above the newest revision. Answers `Condemned`.
     """
 
     horizon: int
     limit: int
     after: bytes = b""
+    epoch: int = 0
+
+
+class TakeStewardship(msgspec.Struct, frozen=True, tag="take_stewardship"):
+    """Become the steward (`epoch` 0), if there is none or it has not renewed for `STEWARD_LEASE_MS`; or renew, with the
+    epoch that was given.
+
+    Refused: StewardshipHeld (to a holder that renews: another one has taken over), BadCommand. Answers `StewardDone`.
+    """
+
+    holder: str
+    epoch: int
 
 
 class RaiseLevel(msgspec.Struct, frozen=True, tag="raise_level"):
@@ -376,6 +398,7 @@ type Command = (
     | DropHolder
     | Dereference
     | Condemn
+    | TakeStewardship
     | RaiseLevel
     | Touch
 )
@@ -457,12 +480,27 @@ class Dereferenced(msgspec.Struct, frozen=True, tag="dereferenced"):
     more: bool
 
 
+class CondemnedChunk(msgspec.Struct, frozen=True, array_like=True):
+    """A chunk that nothing refers to under its scheme, and the disks to delete it from."""
+
+    scheme: Scheme
+    chunk_id: bytes
+    holders: tuple[bytes, ...]
+
+
 class Condemned(msgspec.Struct, frozen=True, tag="condemned"):
-    """Chunks condemned by this command with the disks to delete from; `cursor` None when the walk is done."""
+    """Chunks condemned by this command or before, and the horizon they may be deleted under; `cursor` None when the
+    walk is done."""
 
     horizon: int
-    chunks: tuple[tuple[bytes, tuple[bytes, ...]], ...]
+    chunks: tuple[CondemnedChunk, ...]
     cursor: bytes | None
+
+
+class StewardDone(msgspec.Struct, frozen=True, tag="steward_done"):
+    """The epoch of the stewardship that was taken or renewed."""
+
+    epoch: int
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -478,4 +516,4 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
 
 
-type Result = Done | BucketDone | ObjectDone | UploadDone | PartDone | Dereferenced | Condemned | Failed
+type Result = Done | BucketDone | ObjectDone | UploadDone | PartDone | Dereferenced | Condemned | StewardDone | Failed

@@ -24,6 +24,7 @@ from metaraft import (
     machine_chunks,
     machine_objects,
     machine_parts,
+    machine_steward,
     machine_trash,
     machine_uploads,
     machine_users,
@@ -57,10 +58,12 @@ from metaraft.commands import (
     SetBucketSetting,
     SetTags,
     SetVersioning,
+    TakeStewardship,
     Touch,
 )
 from metaraft.conditions import refused
 from metaraft.machine_books import Books, encode, no_such_bucket
+from metaraft.machine_steward import fenced
 from metaraft.model import DEFAULT_SPACE
 from metaraft.rows import LEVEL, STATE_KEY, Kind, Rows, Space, State, prefix, results_key, space_key, successor
 
@@ -117,16 +120,17 @@ _OBEY: dict[type[Any], Callable[[Books, int, Any], Result]] = {
     PutPart: machine_parts.put_part,
     CopyPart: machine_parts.copy_part,
     CompleteUpload: machine_uploads.complete_upload,
-    AbortUpload: machine_uploads.abort_upload,
+    AbortUpload: fenced(machine_uploads.abort_upload),
     AddUser: machine_users.add_user,
     RemoveUser: machine_users.remove_user,
     AddAccessKey: machine_users.add_access_key,
     RemoveAccessKey: machine_users.remove_access_key,
     RegisterDisk: machine_buckets.register_disk,
     AddHolders: machine_chunks.add_holders,
-    DropHolder: machine_chunks.drop_holder,
-    Dereference: machine_trash.dereference,
-    Condemn: machine_chunks.condemn,
+    DropHolder: fenced(machine_chunks.drop_holder),
+    Dereference: fenced(machine_trash.dereference),
+    Condemn: fenced(machine_chunks.condemn),
+    TakeStewardship: machine_steward.take_stewardship,
     RaiseLevel: _raise_level,
     Touch: _touch,
 }

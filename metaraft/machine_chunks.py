@@ -12,6 +12,9 @@ Rules (who may delete what; the daemons keep the other half with their `seen`):
   scheme's living row has it.
 * A condemned chunk is reported by every `condemn` until its last holder is dropped, which removes the row: what a
   steward was told and could not do is told again.
+* That a disk has deleted a chunk is said under the horizon it was deleted under, and counts only if nothing referred
+  to the chunk since: a reference that came after the horizon brought acknowledgements from after it, for copies that
+  the disks keep or got anew, and a count that fell again since then fell at a revision above that horizon.
 """
 
 from collections import Counter
@@ -25,6 +28,7 @@ from metaraft.commands import (
     AddHolders,
     Condemn,
     Condemned,
+    CondemnedChunk,
     Done,
     DropHolder,
     Failed,
@@ -38,6 +42,7 @@ from metaraft.rows import (
     CHUNK_ID_BYTES,
     Kind,
     chunk_key,
+    parse_scheme,
     scheme_bytes,
     space_key,
     successor,
@@ -220,6 +225,8 @@ def drop_holder(books: Books, space: int, command: DropHolder) -> Result:
     chunk = _read(books, key)
     if chunk is None or command.disk_id not in chunk.holders:
         return Done(books.revision(space))
+    if command.horizon is not None and not _given_up(chunk, command.horizon):
+        return Done(books.revision(space))
     holders = tuple(disk for disk in chunk.holders if disk != command.disk_id)
     if not holders and not chunk.condemned:
         return Done(books.revision(space))
@@ -228,6 +235,11 @@ def drop_holder(books: Books, space: int, command: DropHolder) -> Result:
     else:
         _remove(books, space, scheme, command.chunk_id, chunk)
     return Done(books.revise(space))
+
+
+def _given_up(chunk: Chunk, horizon: int) -> bool:
+    """Whether it is condemned, and has had no reference since before the horizon."""
+    return chunk.condemned and chunk.zero_since is not None and chunk.zero_since < horizon
 
 
 def _remove(books: Books, space: int, scheme: bytes, chunk_id: bytes, chunk: Chunk) -> None:
@@ -266,7 +278,7 @@ def condemn(books: Books, space: int, command: Condemn) -> Result:
         chunk_id = key[_ZERO_HEAD_BYTES + _SCHEME_BYTES :]
         holders = _condemn_one(books, space, scheme, chunk_id, schemes)
         if holders:
-            condemned.append((chunk_id, holders))
+            condemned.append(CondemnedChunk(parse_scheme(scheme), chunk_id, holders))
     cursor = found[-1][len(begin) :] if more else None
     return Condemned(books.horizon(space), tuple(condemned), cursor)
 

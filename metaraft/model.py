@@ -13,6 +13,9 @@ DEFAULT_SPACE = 1
 
 DEFAULT_BUCKET = "default"
 
+STEWARD_LEASE_MS = 10_000
+"""A steward that has not renewed for so long, in state time, may be replaced (chosen: a leader's change takes less)."""
+
 type ChecksumType = Literal["FULL_OBJECT", "COMPOSITE"]
 type ChecksumAlgorithm = Literal["MD5", "SHA256", "BLAKE3", "CRC64NVME", "CRC32", "CRC32C", "SHA1"]
 

@@ -17,6 +17,7 @@ Kinds and their keys (big-endian integers, so byte order is the order of numbers
 | ACCESS_KEY | access key | `AccessKey` |
 | USER_KEY | user's name, `0x00`, access key | empty: the keys of a user |
 | SETTING | space, bucket id, name | a bucket's setting, as the API encodes it |
+| STEWARDSHIP | | `Stewardship`: which process does the background work |
 | BUCKET_USAGE | space, bucket id | `Usage` |
 | OWNER_USAGE | space, owner | `Usage` |
 | VERSION | space, bucket id, key, `0x00`, ~revision | `Version`; the newest of a key comes first |
@@ -76,6 +77,7 @@ class Kind(enum.IntEnum):
     ACCESS_KEY = 0x0A
     USER_KEY = 0x0B
     SETTING = 0x0C
+    STEWARDSHIP = 0x0D
     BUCKET_USAGE = 0x10
     OWNER_USAGE = 0x11
     VERSION = 0x20
@@ -105,6 +107,14 @@ class Space(msgspec.Struct, array_like=True):
 
     revision: int = 0
     horizon: int = 0
+
+
+class Stewardship(msgspec.Struct, frozen=True, array_like=True):
+    """Who does the background work, and when it was last heard of, in state time. Epoch 0: nobody ever has."""
+
+    epoch: int = 0
+    holder: str = ""
+    renewed_ms: int = 0
 
 
 class Name(msgspec.Struct, frozen=True, array_like=True):
@@ -179,6 +189,7 @@ _TWO = struct.Struct(">BQQ")
 _ZERO = struct.Struct(">BIQ")
 
 STATE_KEY = bytes([Kind.STATE])
+STEWARDSHIP_KEY = bytes([Kind.STEWARDSHIP])
 VERSION_HEAD_BYTES = _BUCKET.size
 VERSION_TAIL_BYTES = 1 + _REVISION.size
 
@@ -301,6 +312,12 @@ def scheme_bytes(scheme: Scheme) -> bytes:
             return bytes([1, n, 0])
         case Coded(k, m):
             return bytes([2, k, m])
+
+
+def parse_scheme(data: bytes) -> Scheme:
+    """The scheme that `scheme_bytes` was given."""
+    kind, first, second = data
+    return Copies(first) if kind == 1 else Coded(first, second)
 
 
 def chunk_key(space: int, scheme: bytes, chunk_id: bytes) -> bytes:

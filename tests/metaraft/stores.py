@@ -25,6 +25,7 @@ from metaraft.commands import (
     SetBucketSetting,
     SetVersioning,
     StoredChunk,
+    TakeStewardship,
     Touch,
 )
 from metaraft.machine import Machine, found
@@ -74,7 +75,8 @@ def some_command(random: Random, revision: int) -> Command:
         Dereference(random.choice([1, 20, 1000])),
         Condemn(max(0, revision - random.randrange(20)), 100),
         AddHolders(COPIES, (StoredChunk(chunk_id(names[0]), 100, acks(3, seen=seen)),)),
-        DropHolder(COPIES, chunk_id(names[0]), disk_id(random.randrange(1, 4))),
+        DropHolder(COPIES, chunk_id(names[0]), disk_id(random.randrange(1, 4)), random.choice([None, revision])),
+        TakeStewardship(random.choice(["s", "t"]), random.choice([0, 0, 1, 2])),
         CreateBucket(f"b{random.randrange(4)}", "o", COPIES),
         DeleteBucket(f"b{random.randrange(4)}"),
         RegisterDisk(Disk(disk_id(random.randrange(1, 5)), "n", "z", random.randrange(3))),
@@ -83,7 +85,7 @@ def some_command(random: Random, revision: int) -> Command:
         some_command_on_users(random),
         Touch(),
     ]
-    return random.choices(choices, weights=[6, 6, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])[0]
+    return random.choices(choices, weights=[6, 6, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])[0]
 
 
 def some_command_on_users(random: Random) -> Command:

@@ -7,6 +7,7 @@ from metaraft.commands import (
     AddHolders,
     Condemn,
     Condemned,
+    CondemnedChunk,
     CopyObject,
     CreateBucket,
     DeleteObject,
@@ -54,6 +55,11 @@ def condemned(metadata: Metadata, horizon: int, limit: int = 1000, after: bytes 
     result = metadata.do(Condemn(horizon, limit, after))
     assert isinstance(result, Condemned), result
     return result
+
+
+def given_up(name: object, *disks: int, scheme: Scheme = COPIES) -> CondemnedChunk:
+    """As `condemned` tells it."""
+    return CondemnedChunk(scheme, chunk_id(name), tuple(disk_id(disk) for disk in disks))
 
 
 def dereference(metadata: Metadata, limit: int = 1000) -> Dereferenced:
@@ -284,7 +290,7 @@ def test_only_chunks_without_references_since_before_the_horizon_are_condemned()
     horizon = metadata.machine.revision() + 1
     forget(metadata, "new")
     result = condemned(metadata, horizon)
-    assert result == Condemned(horizon, ((chunk_id("old"), (disk_id(1), disk_id(2))),), None)
+    assert result == Condemned(horizon, (given_up("old", 1, 2),), None)
     states = {name: found.condemned for name in ("old", "new", "live") if (found := chunk(metadata, name))}
     assert states == {"old": True, "new": False, "live": False}
 
@@ -337,13 +343,58 @@ def test_condemned_chunks_are_told_again_until_their_last_holder_is_dropped() ->
     forget(metadata, "k")
     metadata.do(CreateBucket("later", "o", COPIES))
     horizon = metadata.machine.revision()
-    assert condemned(metadata, horizon).chunks == ((chunk_id("x"), (disk_id(1), disk_id(2))),)
+    assert condemned(metadata, horizon).chunks == (given_up("x", 1, 2),)
     metadata.do(DropHolder(COPIES, chunk_id("x"), disk_id(1)))
-    assert condemned(metadata, horizon).chunks == ((chunk_id("x"), (disk_id(2),)),)
+    assert condemned(metadata, horizon).chunks == (given_up("x", 2),)
     metadata.do(DropHolder(COPIES, chunk_id("x"), disk_id(2)))
     assert condemned(metadata, horizon).chunks == ()
     assert chunk(metadata, "x") is None
     assert zero_rows(metadata) == 0
+
+
+def test_a_disks_word_that_it_deleted_a_chunk_counts_only_while_nothing_referred_to_it() -> None:
+    metadata = with_bucket(disks=3)
+    metadata.do(put_chunks("k", ["x"], acks(1, 2)))
+    forget(metadata, "k")
+    metadata.do(CreateBucket("later", "o", COPIES))
+    horizon = metadata.machine.revision()
+    assert condemned(metadata, horizon).chunks == (given_up("x", 1, 2),)
+    late_word = DropHolder(COPIES, chunk_id("x"), disk_id(1), horizon=horizon)
+    metadata.do(put_chunks("k", ["x"], acks(1, 2, seen=horizon)))
+    assert isinstance(metadata.do(late_word), Done)
+    assert holders(metadata, "x") == {1, 2}, "the disk got it anew"
+    forget(metadata, "k")
+    assert isinstance(metadata.do(late_word), Done)
+    assert holders(metadata, "x") == {1, 2}, "it is to be deleted once more"
+    metadata.do(CreateBucket("even-later", "o", COPIES))
+    horizon = metadata.machine.revision()
+    assert condemned(metadata, horizon).chunks == (given_up("x", 1, 2),)
+    assert isinstance(metadata.do(late_word), Done)
+    assert holders(metadata, "x") == {1, 2}, "it has not said so for this time"
+    metadata.do(msgspec.structs.replace(late_word, horizon=horizon))
+    assert holders(metadata, "x") == {2}
+
+
+def test_a_disks_word_on_a_chunk_that_is_not_condemned_changes_nothing() -> None:
+    metadata = with_bucket(disks=2)
+    metadata.do(put_chunks("k", ["x"], acks(1, 2)))
+    forget(metadata, "k")
+    newest = metadata.machine.revision()
+    assert metadata.do(DropHolder(COPIES, chunk_id("x"), disk_id(1), horizon=newest + 10)) == Done(newest)
+    assert holders(metadata, "x") == {1, 2}
+
+
+def test_condemned_chunks_are_told_with_the_scheme_they_are_under() -> None:
+    metadata = with_bucket(disks=3)
+    metadata.do(CreateBucket("c", "o", Copies(1)))
+    metadata.do(put_chunks("k", ["x"], acks(1, 2)))
+    metadata.do(put_chunks("l", ["y"], acks(3), bucket="c", bucket_id=2, scheme=Copies(1)))
+    forget(metadata, "k")
+    metadata.do(DeleteObject("c", "l"))
+    dereference(metadata)
+    metadata.do(CreateBucket("later", "o", COPIES))
+    found = condemned(metadata, metadata.machine.revision()).chunks
+    assert found == (given_up("x", 1, 2), given_up("y", 3, scheme=Copies(1)))
 
 
 def test_condemning_is_bounded_and_goes_on_by_cursor() -> None:
@@ -359,7 +410,7 @@ def test_condemning_is_bounded_and_goes_on_by_cursor() -> None:
     pages = 0
     while True:
         result = condemned(metadata, horizon, 3, after)
-        found += [one for one, _ in result.chunks]
+        found += [one.chunk_id for one in result.chunks]
         pages += 1
         if result.cursor is None:
             break
@@ -376,7 +427,7 @@ def test_a_disk_keeps_a_chunk_that_another_scheme_lives_by() -> None:
     forget(metadata, "k")
     metadata.do(CreateBucket("later", "o", COPIES))
     horizon = metadata.machine.revision()
-    assert condemned(metadata, horizon).chunks == ((chunk_id("x"), (disk_id(1),)),)
+    assert condemned(metadata, horizon).chunks == (given_up("x", 1),)
     metadata.do(DropHolder(COPIES, chunk_id("x"), disk_id(1)))
     assert chunk(metadata, "x") is None
     living = chunk(metadata, "x", Copies(1))

@@ -1,9 +1,10 @@
 """The state machine against a plain model of objects, references and disks, in any order of commands.
 
 The model has daemons too: a disk holds a chunk since the highest `seen` it was given, and deletes it only for a
-horizon above that. Uploads wait between their acknowledgements and their commit for as long as they like, and
-collection runs between. What must hold throughout: the machine answers as the model does, counters are exact, and
-a chunk that is referenced is on every disk that its row names.
+horizon above that. Uploads wait between their acknowledgements and their commit for as long as they like, collection
+runs between, and between a daemon's deletion and a steward's word of it anything may happen. Stewards replace each
+other, and those that were replaced go on. What must hold throughout: the machine answers as the model does, counters
+are exact, a chunk that is referenced is on every disk that its row names, and no disk is taken out of its row.
 """
 
 from collections import Counter
@@ -34,9 +35,11 @@ from metaraft.commands import (
     ObjectDone,
     RegisterDisk,
     Result,
+    StewardDone,
     StoredChunk,
+    TakeStewardship,
 )
-from metaraft.model import Chunk, Copies, Disk, Usage
+from metaraft.model import STEWARD_LEASE_MS, Chunk, Copies, Disk, Usage
 from metaraft.queries import (
     GetUsage,
     ListObjects,
@@ -90,6 +93,8 @@ class World(RuleBasedStateMachine):
 
     uploads = Bundle("uploads")
     deletes = Bundle("deletes")
+    words = Bundle("words")
+    stewards = Bundle("stewards")
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,6 +104,8 @@ class World(RuleBasedStateMachine):
         self.trash: Counter[tuple[Copies, str]] = Counter()
         self.disks: dict[tuple[int, str], int] = {}  # (disk, chunk) -> highest seen
         self.horizon = 0
+        self.steward = (0, "")  # the present epoch, and its holder
+        self.renewed_ms = 0
         self.sent: list[tuple[bytes, Command, Result]] = []
         for number in DISKS[:3]:
             self.do(RegisterDisk(Disk(disk_id(number), "n", "z", 1)))
@@ -242,10 +249,42 @@ class World(RuleBasedStateMachine):
         chunks = tuple(StoredChunk(chunk_id(name), 100, upload.acks) for name in upload.names)
         assert isinstance(self.do(AddHolders(SCHEMES[upload.bucket], chunks)), Done)
 
+    @rule(target=stewards, holder=st.sampled_from(["s", "t"]), later_ms=st.sampled_from([1, 4_000, 10_000]))
+    def take_stewardship(self, holder: str, later_ms: int) -> tuple[int, str] | MultipleResults[tuple[int, str]]:
+        self.metadata.now_ms += later_ms
+        result = self.do(TakeStewardship(holder, 0))
+        if self.steward[0] and self.metadata.now_ms - self.renewed_ms < STEWARD_LEASE_MS:
+            assert isinstance(result, Failed)
+            return multiple()
+        self.steward = (self.steward[0] + 1, holder)
+        self.renewed_ms = self.metadata.now_ms
+        assert result == StewardDone(self.steward[0])
+        return self.steward
+
+    @rule(steward=stewards)
+    def renew(self, steward: tuple[int, str]) -> None:
+        result = self.do(TakeStewardship(steward[1], steward[0]))
+        if steward == self.steward:
+            self.renewed_ms = self.metadata.now_ms
+            assert result == StewardDone(steward[0])
+        else:
+            assert isinstance(result, Failed)
+
+    @rule(steward=stewards, limit=st.integers(1, 4), back=st.integers(0, 3))
+    def work_as(self, steward: tuple[int, str], limit: int, back: int) -> None:
+        if steward == self.steward:
+            self.dereference(limit, epoch=steward[0])
+            return
+        horizon = max(0, self.metadata.machine.revision() - back)
+        for command in (Dereference(limit, steward[0]), Condemn(horizon, limit, epoch=steward[0])):
+            result = self.do(command)
+            assert isinstance(result, Failed)
+            assert result.code == "StaleSteward"
+
     @rule(limit=st.integers(1, 4))
-    def dereference(self, limit: int) -> None:
+    def dereference(self, limit: int, epoch: int = 0) -> None:
         total = self.trash.total()
-        result = self.do(Dereference(limit))
+        result = self.do(Dereference(limit, epoch))
         assert result == Dereferenced(min(limit, total), more=total > limit)
         self.trash = self.trash_rows()
         assert self.trash.total() == total - min(limit, total)
@@ -265,31 +304,38 @@ class World(RuleBasedStateMachine):
             self.dereference(1000)
         self.do(RegisterDisk(Disk(disk_id(1), "n", "z", self.metadata.machine.revision())))
         for delete in self.condemn(back, 1000).values:
-            self.collect(delete, report)
+            for word in self.collect(delete).values if report else ():
+                self.tell(word)
 
     @rule(target=deletes, back=st.integers(0, 3), limit=st.integers(1, 3))
-    def condemn(self, back: int, limit: int) -> MultipleResults[tuple[bytes, bytes, int]]:
+    def condemn(self, back: int, limit: int) -> MultipleResults[DropHolder]:
         horizon = max(0, self.metadata.machine.revision() - back)
         result = self.do(Condemn(horizon, limit))
         assert isinstance(result, Condemned)
         self.horizon = max(self.horizon, horizon)
         assert result.horizon == self.horizon
-        return multiple(*[(name, disk, self.horizon) for name, disks in result.chunks for disk in disks])
+        found = [(chunk, disk) for chunk in result.chunks for disk in chunk.holders]
+        return multiple(*[DropHolder(chunk.scheme, chunk.chunk_id, disk, self.horizon) for chunk, disk in found])
 
-    @rule(delete=deletes, report=st.booleans())
-    def collect(self, delete: tuple[bytes, bytes, int], report: bool) -> None:
-        """A daemon is told to delete; the steward may die before it says so."""
-        name = next(name for name in CHUNKS if chunk_id(name) == delete[0])
-        disk, horizon = delete[1][0], delete[2]
-        seen = self.disks.get((disk, name))
-        if seen is not None and seen >= horizon:
-            return
-        self.disks.pop((disk, name), None)
-        if report:
-            for scheme in SCHEMES.values():
-                found = self.chunk_rows().get((scheme, name))
-                if found is not None and found.condemned:
-                    assert isinstance(self.do(DropHolder(scheme, delete[0], delete[1])), Done)
+    @rule(target=words, delete=deletes)
+    def collect(self, delete: DropHolder) -> MultipleResults[DropHolder]:
+        """A daemon is told to delete; the steward has its word for it, and may die before it says so."""
+        name = next(name for name in CHUNKS if chunk_id(name) == delete.chunk_id)
+        assert delete.horizon is not None
+        if self.disks.get((delete.disk_id[0], name), -1) >= delete.horizon:
+            return multiple()
+        self.disks.pop((delete.disk_id[0], name), None)
+        return multiple(delete)
+
+    @rule(word=words)
+    def tell(self, word: DropHolder) -> None:
+        """However late it comes, what is referenced, or may be again, loses no disk by it."""
+        before = self.chunk_rows()
+        assert isinstance(self.do(word), Done)
+        after = self.chunk_rows()
+        assert {place: row for place, row in before.items() if not row.condemned} == {
+            place: row for place, row in after.items() if not row.condemned
+        }
 
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:

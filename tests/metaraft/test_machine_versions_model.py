@@ -386,12 +386,11 @@ class World(RuleBasedStateMachine):
     def condemn(self, back: int) -> None:
         result = self.do(Condemn(max(0, self.metadata.machine.revision() - back), 1000))
         assert isinstance(result, Condemned)
-        for chunk, disks in result.chunks:
-            for scheme in SCHEMES.values():
-                row = chunk_rows(self.metadata).get((scheme_bytes(scheme), chunk))
-                if row is not None and row.condemned:
-                    for disk in disks:
-                        assert isinstance(self.do(DropHolder(scheme, chunk, disk)), Done)
+        for chunk in result.chunks:
+            assert chunk_rows(self.metadata)[scheme_bytes(chunk.scheme), chunk.chunk_id].condemned
+            for disk in chunk.holders:
+                drop = DropHolder(chunk.scheme, chunk.chunk_id, disk, horizon=result.horizon)
+                assert isinstance(self.do(drop), Done)
 
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:

@@ -15,6 +15,7 @@ from metaraft.rows import (
     invalid_key,
     name_key,
     null_key,
+    parse_scheme,
     part_key,
     part_number,
     parts_key,
@@ -120,6 +121,7 @@ def test_rows_of_users_and_settings_begin_with_their_kinds() -> None:
 def test_schemes_have_a_key_each() -> None:
     schemes: list[Scheme] = [Copies(1), Copies(3), Coded(4, 2), Coded(2, 4)]
     assert len({scheme_bytes(scheme) for scheme in schemes}) == len(schemes)
+    assert [parse_scheme(scheme_bytes(scheme)) for scheme in schemes] == schemes
     assert len({chunk_key(1, scheme_bytes(scheme), b"c" * 32) for scheme in schemes}) == len(schemes)
 
 
