@@ -295,17 +295,18 @@ class World(RuleBasedStateMachine):
     def upload_at_once(self, bucket: str, key: str, name: str, disks: list[int]) -> None:
         self.commit(self.store(bucket, key, [name], disks))
 
-    @rule(bucket=st.sampled_from(BUCKETS), back=st.integers(0, 2), report=st.booleans())
-    def give_up(self, bucket: str, back: int, report: bool) -> None:
+    @rule(target=words, bucket=st.sampled_from(BUCKETS), back=st.integers(0, 2), report=st.booleans())
+    def give_up(self, bucket: str, back: int, report: bool) -> MultipleResults[DropHolder]:
         """Delete all of a bucket and collect what nothing refers to: the short way to a collision."""
         for key in sorted(self.buckets[bucket].objects if bucket in self.buckets else ()):
             self.delete(bucket, key, Condition())
         if self.trash:
             self.dereference(1000)
         self.do(RegisterDisk(Disk(disk_id(1), "n", "z", self.metadata.machine.revision())))
-        for delete in self.condemn(back, 1000).values:
-            for word in self.collect(delete).values if report else ():
-                self.tell(word)
+        words = [word for delete in self.condemn(back, 1000).values for word in self.collect(delete).values]
+        for word in words if report else ():
+            self.tell(word)
+        return multiple(*words)
 
     @rule(target=deletes, back=st.integers(0, 3), limit=st.integers(1, 3))
     def condemn(self, back: int, limit: int) -> MultipleResults[DropHolder]:
