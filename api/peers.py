@@ -27,6 +27,14 @@ class Metadata(Protocol):
         """Answer a query, linearizably."""
 
 
+class TimedMetadata(Metadata, Protocol):
+    """The same with its clock, which background work goes by."""
+
+    @property
+    def state_time_ms(self) -> int:
+        """State time about now; 0 while it is not known."""
+
+
 class Node(Protocol):
     """One chunk daemon and its disk. See `chunkd.client.ChunkClient`."""
 
@@ -72,6 +80,11 @@ class Node(Protocol):
         self, ids: Sequence[bytes], seen: int, *, deadline: float, trace_id: str = "", space: int = ...
     ) -> list[bool]:
         """Hold chunks for a writer that has read revision `seen`; False for those that are not there."""
+
+    async def delete(
+        self, ids: Sequence[bytes], horizon: int, *, deadline: float, trace_id: str = "", space: int = ...
+    ) -> list[bool]:
+        """Delete what was last put or renewed below a horizon; False for what was not."""
 
     async def report(self, chunk_id: bytes, *, deadline: float, trace_id: str = "", space: int = ...) -> str:
         """A reader's hint that a copy is bad: the daemon's verdict after its own re-read."""

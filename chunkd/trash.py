@@ -1,4 +1,4 @@
-"""Deleted chunk files: kept for a day by the hour they came in, erased at once when space is low.
+"""Deleted chunk files: kept for a day by the hour they came in, erased at once when space is low (or if none are kept).
 
 The clock here only decides how long what is garbage already can be brought back by hand; what is garbage is decided
 in the log.
@@ -18,7 +18,7 @@ _HARMLESS = (errno.ENOENT, errno.ENOTEMPTY)
 
 
 class Trash:
-    """The trash folder of one disk. `wall` gives seconds since 1970."""
+    """The trash folder of one disk. `wall` gives seconds since 1970; with a `trash_s` of 0 it stays empty."""
 
     def __init__(self, files: Files, layout: Layout, trash_s: float, wall: Callable[[], float]) -> None:
         self._files = files
@@ -29,6 +29,8 @@ class Trash:
     def take(self, name: Name) -> None:
         """Move a chunk's file here. Raises FileNotFoundError if there is none."""
         source = self._layout.chunk(name)
+        if self._trash_s == 0:
+            return self._files.unlink(source)
         while True:
             folder = self._layout.trash / str(int(self._wall() // HOUR_S))
             if not self._files.exists(folder):

@@ -95,7 +95,14 @@ class ApiConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     insecure_listen: bool = False
 
 
-type NodeConfig = MemberConfig | ChunkdConfig | ApiConfig
+class StewardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One steward, the background worker. It listens nowhere; of several one works, and the others wait."""
+
+    name: str
+    host: str = "localhost"
+
+
+type NodeConfig = MemberConfig | ChunkdConfig | ApiConfig | StewardConfig
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -127,6 +134,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     member: tuple[MemberConfig, ...] = ()
     chunkd: tuple[ChunkdConfig, ...] = ()
     api: tuple[ApiConfig, ...] = ()
+    steward: tuple[StewardConfig, ...] = ()
     identity: Identity = Identity()
     s3: S3Config = S3Config()
     limits: Limits = Limits()
@@ -140,10 +148,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     @property
     def nodes(self) -> tuple["NodeConfig", ...]:
-        """All processes: members, chunk daemons, APIs."""
+        """All processes: members, chunk daemons, APIs, stewards."""
         members: tuple[NodeConfig, ...] = self.member
         chunkds: tuple[NodeConfig, ...] = self.chunkd
-        return members + chunkds + self.api
+        return members + chunkds + self.api + self.steward
 
     def role(self, name: str) -> "NodeConfig":
         """The section of one process by its name. Raises Refused (UnknownNode) with the names there are."""
@@ -215,7 +223,7 @@ def invalid(config: Config) -> str | None:
             if getattr(section, name) < 0:
                 return f"{name} is {getattr(section, name)}; it must not be negative"
     for node in config.nodes:
-        addresses = () if isinstance(node, ApiConfig) else (node.listen, node.dial or node.listen)
+        addresses = () if isinstance(node, ApiConfig | StewardConfig) else (node.listen, node.dial or node.listen)
         for text in addresses:
             try:
                 address(text, config.base)

@@ -28,6 +28,7 @@ from cluster.config import (
     Config,
     Identity,
     MemberConfig,
+    StewardConfig,
     dump,
     invalid,
     load,
@@ -40,6 +41,9 @@ from cluster.supervisor import reason_in, role_command, role_of
 
 RUN_NAME = "run"
 """Folder beside the configuration: sockets, pid files, logs, and the supervisor's lock."""
+
+STEWARD_NAME = "steward-1"
+"""The one steward of a new cluster."""
 
 _DRAFT_NAME = f".{FILE_NAME}.draft"
 _SOCKET_NAME_BYTES = 32  # room for the longest node name and its ending
@@ -113,7 +117,7 @@ def _clear_interrupted(draft: Path) -> None:
     if not draft.exists():
         return
     for node in load(draft).nodes:
-        if not isinstance(node, ApiConfig):
+        if isinstance(node, MemberConfig | ChunkdConfig):
             shutil.rmtree(draft.parent / node.directory, ignore_errors=True)
     draft.unlink()
 
@@ -174,6 +178,7 @@ def _plan(directory: Path, shape: Shape) -> Config:
             )
             for n in range(1, shape.apis + 1)
         ),
+        steward=(StewardConfig(name=STEWARD_NAME),),
         identity=Identity(),
         base=str(directory),
     )
@@ -221,7 +226,7 @@ def have_cluster_key(config: Config) -> bool:
 
 def _prepare_all(draft: Path, config: Config) -> None:
     """Let each role make its folder, as many at once as there are cores. Raises Refused (PrepareFailed)."""
-    nodes = [node for node in config.nodes if not isinstance(node, ApiConfig)]
+    nodes = [node for node in config.nodes if isinstance(node, MemberConfig | ChunkdConfig)]
     tie = end_with_parent()
     for batch in batched(nodes, os.cpu_count() or 1, strict=False):
         with ExitStack() as stack:

@@ -100,7 +100,9 @@ class Timings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     connect_s: float = 2.0
     reconnect_s: float = 1.0  # how often a lost node is tried again
     renew_s: float = 600.0  # a writer renews its uncommitted chunks
-    trash_s: float = 86400.0  # deleted chunk files stay this long
+    trash_s: float = 86400.0  # deleted chunk files stay this long, and up to an hour more; 0: not at all
+    horizon_s: float = 3600.0  # chunks that nothing refers to stay this long, to be read to the end or used again
+    upload_abandoned_s: float = 604800.0  # an upload that was begun so long ago is aborted: 7 days
     late_holders_s: float = 0.2  # batching of acknowledgements that came after the commit
     shutdown_s: float = 10.0  # a role that has not ended by then is killed
     restart_backoff_min_s: float = 0.2

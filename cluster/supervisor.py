@@ -2,10 +2,10 @@
 
 Rules: a role that ends with a code of `NOT_RESTARTED` stays down and is named; any other end is followed by a restart
 with back-off (doubling, and back to the least once it has said that it serves, or after some seconds of life). All
-start at once, and end in order: HTTP, then consensus, then data. It knows no role's inside: it starts modules by name
-(`python -P -m ROLE`). Its own lock file says that it lives; its children die with it, and the next supervisor waits
-for those that are still at it. No full disk and no closed terminal ends it: what it cannot write down it does
-without.
+start at once, and end in order: HTTP and background work, then consensus, then data. It knows no role's inside: it
+starts modules by name (`python -P -m ROLE`). Its own lock file says that it lives; its children die with it, and the
+next supervisor waits for those that are still at it. No full disk and no closed terminal ends it: what it cannot write
+down it does without.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import msgspec
 import structlog
 import trio
 
-from cluster.config import FILE_NAME, ApiConfig, ChunkdConfig, Config, MemberConfig, NodeConfig
+from cluster.config import FILE_NAME, ApiConfig, ChunkdConfig, Config, MemberConfig, NodeConfig, StewardConfig
 from cluster.endpoints import ENDPOINTS_FILE, Endpoints
 from cluster.errors import Refused
 from cluster.exits import NOT_RESTARTED, RoleExit
@@ -35,6 +35,7 @@ PID_FILE = "supervisor.pid"
 _STEADY_S = 5.0  # a life this long is no crash at the start: the back-off begins anew, as after readiness
 _LOG_BYTES_MAX = 64 * 1024 * 1024  # a log that is larger is set aside; so two of these per process
 _LOG_CHECK_S = 30.0
+_ENDING = (("api", "api.steward"), ("metaraft",), ("chunkd",))  # whoever asks ends before whom it asks
 _REASON_BYTES = 16 * 1024  # of the end of a log, where the last line is looked for
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -52,6 +53,8 @@ def role_of(node: NodeConfig) -> str:
             return "chunkd"
         case ApiConfig():
             return "api"
+        case StewardConfig():
+            return "api.steward"
 
 
 def role_command(role: str, config_file: Path, name: str, *arguments: str) -> list[str]:
@@ -150,13 +153,13 @@ class Supervisor:
                 nursery.cancel_scope.cancel()
 
     async def end(self) -> None:
-        """End all in order and wait for them: HTTP, then consensus, then data. None is started again."""
+        """End all in order and wait for them, as `_ENDING` says. None is started again."""
         for child in self.children:
             child.stopping.set()
-        for role in ("api", "metaraft", "chunkd"):
+        for roles in _ENDING:
             async with trio.open_nursery() as nursery:
                 for child in self.children:
-                    if role_of(child.node) == role:
+                    if role_of(child.node) in roles:
                         nursery.start_soon(self._end, child)
 
     async def _keep(self, child: Child) -> None:

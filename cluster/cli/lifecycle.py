@@ -20,7 +20,7 @@ from cluster.cli import running
 from cluster.cli.access import directory_of
 from cluster.cli.output import command, say
 from cluster.config import FILE_NAME, ApiConfig, Config, load
-from cluster.create import RUN_NAME, Shape, create, have_cluster_key
+from cluster.create import RUN_NAME, STEWARD_NAME, Shape, create, have_cluster_key
 from cluster.endpoints import ENDPOINTS_FILE, read_endpoints
 from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.limits import Timings
@@ -90,6 +90,8 @@ def up(directory: str | None, detach: bool, **shape: Any) -> None:
         if have_cluster_key(config):
             say(f"made {config.identity.cluster_key}; if users had keys under another one, they need that file back")
         running.refuse_what_cannot_start(config)
+        if not config.steward:
+            say(_without_steward(config))
         with reserved_ports(config.api) as ports, running.socket_folders(config):
             supervisor = Supervisor(config, say=say, ports=ports)
             try:
@@ -97,6 +99,15 @@ def up(directory: str | None, detach: bool, **shape: Any) -> None:
             except* (OSError, TrilithError) as errors:
                 raise _first(errors) from errors
     say("stopped")
+
+
+def _without_steward(config: Config) -> str:
+    """What to tell whose folder is older than stewards."""
+    keys = f", and run `trilith node cert {STEWARD_NAME}`" if config.member[0].listen.startswith("tcp:") else ""
+    return (
+        f"there is no steward in {FILE_NAME}, so nothing frees disk space; "
+        f'add a section [[steward]] with name = "{STEWARD_NAME}"{keys}'
+    )
 
 
 def _first(errors: BaseExceptionGroup[Any]) -> BaseException:

@@ -1,8 +1,8 @@
 """A cluster in the foreground: kept up until a signal, announced when it is ready, ended in order.
 
-Ready is: every process that has not ended for good is up and known, there is a leader, and each API process has
-answered. It is asked over HTTP, as any client would. A signal that was ignored when we were started (nohup, `&`)
-stays so.
+Ready is: every member and chunk daemon that has not ended for good is up and known, there is a leader, and each API
+process has answered. Nobody waits for a steward, whose work is behind the scenes. It is asked over HTTP, as any client
+would. A signal that was ignored when we were started (nohup, `&`) stays so.
 """
 
 import contextlib

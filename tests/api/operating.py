@@ -31,12 +31,14 @@ LIMITS = Limits(disk_reserve_bytes=0, part_bytes_min=PART_BYTES_MIN)
 class MachineMetadata:
     """The metadata of one member that commits at once; `commits` and `asked` have all commands and queries.
 
-    `before` is awaited before each of them is looked at.
+    `before` is awaited before each of them is looked at, `after` when a command was applied and not answered yet. State
+    time moves only where a test moves it.
     """
 
     def __init__(self) -> None:
         self.state = Metadata()
         self.before: Callable[[Command | Query], Awaitable[None]] | None = None
+        self.after: Callable[[Command], Awaitable[None]] | None = None
         self.commits: list[Command] = []
         self.asked: list[Query] = []
 
@@ -54,7 +56,15 @@ class MachineMetadata:
         if self.before is not None:
             await self.before(command)
         self.commits.append(command)
-        return _raised(self.state.do(command, key=key, buckets=buckets))
+        result = self.state.do(command, key=key, buckets=buckets)
+        if self.after is not None:
+            await self.after(command)
+        return _raised(result)
+
+    @property
+    def state_time_ms(self) -> int:
+        """State time."""
+        return self.state.now_ms
 
     async def read(self, query: Query, *, deadline: float, trace_id: str = "") -> Answer:
         """Answer a query."""

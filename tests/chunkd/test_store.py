@@ -10,7 +10,7 @@ from chunkd.blocks import name_chunk
 from chunkd.reading import PIECE_BYTES
 from chunkd.seen import Name
 from cluster.errors import Corrupt, Refused, TrilithError, Unavailable
-from cluster.limits import BLOCK_BYTES, CHUNK_BYTES, Limits
+from cluster.limits import BLOCK_BYTES, CHUNK_BYTES, Limits, Timings
 from tests.chunkd.copies import damaged, file_of, put, read, told
 from tests.chunkd.faulty import FaultyFiles
 from tests.chunkd.worlds import open_disk, random_bytes
@@ -247,6 +247,16 @@ def test_deleted_files_lie_in_the_trash_for_their_time(tmp_path: Path) -> None:
     store._trash._wall = lambda: 1_000_000.0 + 86_400 + 3_601
     assert store.empty_trash() == 1
     assert list(trash.iterdir()) == []
+    store.close()
+
+
+def test_a_trash_that_keeps_nothing_frees_the_space_at_once(tmp_path: Path) -> None:
+    store = open_disk(tmp_path, timings=Timings(trash_s=0))
+    told(store, 1)
+    name = put(store, b"x")
+    assert store.delete([name, name], 10) == [True, True]
+    assert list((tmp_path / "disk").rglob(f"*{name[1].hex()}")) == []
+    assert store.count == 0
     store.close()
 
 

@@ -46,7 +46,14 @@ def make_config(root: Path, *, nodes: int = 1, limits: Limits | None = None) -> 
     )
 
 
-def open_disk(root: Path, files: Files | None = None, *, limits: Limits | None = None, name: str = "disk") -> Store:
+def open_disk(
+    root: Path,
+    files: Files | None = None,
+    *,
+    limits: Limits | None = None,
+    timings: Timings | None = None,
+    name: str = "disk",
+) -> Store:
     """A store on a folder, prepared if it is not there."""
     if not (root / name).exists():
         prepare(root / name, CLUSTER, "0" * 32)
@@ -55,7 +62,7 @@ def open_disk(root: Path, files: Files | None = None, *, limits: Limits | None =
         cluster_id=CLUSTER,
         disk_id="0" * 32,
         limits=limits or Limits(disk_reserve_bytes=0),
-        timings=Timings(),
+        timings=timings or Timings(),
         files=files,
     )
 
