@@ -1,4 +1,4 @@
-"""A whole cluster in one trio run: members, chunk daemons and the API's apps, over real sockets and real folders."""
+"""A whole cluster in one trio run: members, daemons, stewards and the API's apps, over real sockets and folders."""
 
 import base64
 import contextlib
@@ -15,8 +15,9 @@ import trio
 
 from api.app import Apps, compose
 from api.role import make_default_bucket
+from api.steward.role import run_steward
 from chunkd.server import ChunkServer
-from cluster.config import ApiConfig, ChunkdConfig, Config, MemberConfig
+from cluster.config import ApiConfig, ChunkdConfig, Config, MemberConfig, StewardConfig
 from cluster.identity import Credentials, NodeIdentity
 from cluster.limits import Limits, Timings
 from metaraft.server import Member, prepare
@@ -53,7 +54,7 @@ class Whole:
         self._ended: dict[str, trio.Event] = {}
 
     async def start(self, name: str) -> None:
-        """Start a member or a chunk daemon."""
+        """Start a member, a chunk daemon or a steward."""
         await self._nursery.start(self._run, name)
 
     async def stop(self, name: str) -> None:
@@ -78,6 +79,10 @@ class Whole:
                     async with trio.open_nursery() as nursery:
                         await nursery.start(ChunkServer(store, node, self.config, me).run)
                         task_status.started()
+            elif isinstance(node, StewardConfig):
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(run_steward, self.config, node, me)
+                    task_status.started()
         self._ended[name].set()
 
     async def call(
@@ -158,9 +163,15 @@ async def call_asgi(
 
 @asynccontextmanager
 async def whole(
-    *, members: int = 1, chunkds: int = 3, limits: Limits | None = None, ready: bool = True, **timings: float
+    *,
+    members: int = 1,
+    chunkds: int = 3,
+    stewards: int = 0,
+    limits: Limits | None = None,
+    ready: bool = True,
+    **timings: float,
 ) -> AsyncIterator[Whole]:
-    """A cluster with the default bucket; sockets and data in a short temporary folder."""
+    """A cluster with the default bucket; sockets and data in a short temporary folder. Stewards are not started."""
     root = Path(tempfile.mkdtemp(prefix="tl-"))
     (root / "run").mkdir(mode=0o700)
     config = Config(
@@ -187,6 +198,7 @@ async def whole(
             for number in range(1, chunkds + 1)
         ),
         api=(ApiConfig(name="api-1"),),
+        steward=tuple(StewardConfig(name=f"steward-{number}") for number in range(1, stewards + 1)),
         limits=limits or Limits(disk_reserve_bytes=0, free_bytes_min=0, free_percent_min=0, map_bytes=1 << 30),
         timings=Timings(
             **{

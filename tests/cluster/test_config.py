@@ -13,6 +13,7 @@ from cluster.config import (
     Config,
     MemberConfig,
     S3Config,
+    StewardConfig,
     TcpAddress,
     UnixAddress,
     address,
@@ -40,6 +41,7 @@ def config(members: int = 3, **fields: object) -> Config:
             ChunkdConfig(name="node-2", disk_id="cd" * 16, listen="tcp:0.0.0.0:0", dial="tcp:h2:7001", directory="d"),
         ),
         "api": (ApiConfig(name="api-1"),),
+        "steward": (StewardConfig(name="steward-1", host="h3"),),
     }
     return Config(**{**values, **fields})  # type: ignore[arg-type]
 
@@ -66,7 +68,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     received = load(written(tmp_path, dump(sent)))
     assert received.base == str(tmp_path)
     assert dump(received) == dump(sent)
-    assert (received.member, received.chunkd, received.api) == (sent.member, sent.chunkd, sent.api)
+    assert received.nodes == sent.nodes
     assert (received.limits, received.timings) == (sent.limits, sent.timings)
 
 
@@ -138,10 +140,24 @@ def test_a_right_number_of_members_is_valid(members: int) -> None:
 
 def test_nodes_are_found_by_name() -> None:
     made = config()
-    assert [node.name for node in made.nodes] == ["meta-1", "meta-2", "meta-3", "node-1", "node-2", "api-1"]
+    assert [node.name for node in made.nodes] == [
+        "meta-1",
+        "meta-2",
+        "meta-3",
+        "node-1",
+        "node-2",
+        "api-1",
+        "steward-1",
+    ]
     assert made.role("node-2") is made.chunkd[1]
     with pytest.raises(Refused, match="there are: meta-1"):
         made.role("meta-9")
+
+
+def test_a_file_from_before_there_were_stewards_is_read(tmp_path: Path) -> None:
+    text = dump(config(steward=()))
+    assert "steward" not in text
+    assert load(written(tmp_path, text)).steward == ()
 
 
 def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:

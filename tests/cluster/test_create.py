@@ -28,7 +28,7 @@ def test_cluster_between_hosts_has_keys_for_each_node(tmp_path: Path, monkeypatc
     made = create(Path("a b/c ü"), Shape(members=1, chunkds=1, apis=2, transport="tcp", port=1, admin_port=2))
     folder = tmp_path / "a b" / "c ü"
     assert made == load(folder / FILE_NAME)
-    assert [node.name for node in made.nodes] == ["meta-1", "chunk-1", "api-1", "api-2"]
+    assert [node.name for node in made.nodes] == ["meta-1", "chunk-1", "api-1", "api-2", "steward-1"]
     places = [address(text, made.base) for text in (made.member[0].listen, made.chunkd[0].listen)]
     assert all(isinstance(place, TcpAddress) and place.host == "127.0.0.1" for place in places)
     for node in made.nodes:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from cluster.config import FILE_NAME, ApiConfig, ChunkdConfig, Config, MemberConfig
+from cluster.config import FILE_NAME, ApiConfig, ChunkdConfig, Config, MemberConfig, StewardConfig
 from cluster.endpoints import ENDPOINTS_FILE
 from cluster.errors import Refused
 from cluster.limits import Timings
@@ -39,6 +39,7 @@ def config(folder: Path, timings: Timings = TIMINGS, **api: str | bool) -> Confi
         member=(MemberConfig(name="meta-1", slot=1, incarnation="00" * 16, listen="unix:run/m", directory="meta-1"),),
         chunkd=(ChunkdConfig(name="chunk-1", disk_id="ab" * 16, listen="unix:run/c", directory="chunk-1"),),
         api=(ApiConfig(name="api-1", **api),),  # type: ignore[arg-type]
+        steward=(StewardConfig(name="steward-1"),),
         timings=timings,
         base=str(folder),
     )
@@ -164,6 +165,11 @@ def test_api_is_told_its_ports_and_no_secret(tmp_path: Path) -> None:
     assert Supervisor(config(tmp_path, tls_cert="c"), say=print, ports=PORTS).endpoints.object.startswith("https:")
 
 
+def test_a_steward_is_a_module_of_the_api_and_is_told_nothing_more(tmp_path: Path) -> None:
+    made = Supervisor(config(tmp_path), say=print, ports=PORTS)
+    assert made.children[3].command == role_command("api.steward", tmp_path / FILE_NAME, "steward-1")
+
+
 @pytest.mark.probe
 async def test_what_dies_is_restarted_with_back_off(tmp_path: Path) -> None:
     said = Said()
@@ -221,18 +227,20 @@ async def test_all_end_in_order_and_leave_no_pid_file(tmp_path: Path) -> None:
     os.mkfifo(started)
     commands = {
         name: shell(f"trap 'echo {name} >> ended; kill $!; exit 0' TERM; sleep 600 & echo up > started; wait")
-        for name in ("api", "meta", "chunk")
+        for name in ("api", "steward", "meta", "chunk")
     }
     said = Said()
     made = supervisor(tmp_path, said, **commands)
     async with made.running():
-        await trio.to_thread.run_sync(read_lines, started, 3)
+        await trio.to_thread.run_sync(read_lines, started, 4)
         assert sorted(path.name for path in (tmp_path / "run").glob("*.pid")) == [
             "api-1.pid",
             "chunk-1.pid",
             "meta-1.pid",
+            "steward-1.pid",
         ]
-    assert (tmp_path / "ended").read_text().split() == ["api", "meta", "chunk"]
+    ended = (tmp_path / "ended").read_text().split()
+    assert (sorted(ended[:2]), ended[2:]) == (["api", "steward"], ["meta", "chunk"])
     assert list((tmp_path / "run").glob("*.pid")) == []
     assert said.rest() == []
 

@@ -63,7 +63,7 @@ def get(cluster: LocalCluster, key: str) -> bytes:
 def test_end_leaves_nothing_behind_and_the_next_start_finds_the_data(small: LocalCluster) -> None:
     put(small, "kept", b"x" * 100_000)
     before = pids_of(small)
-    assert len(before) == 4
+    assert len(before) == 5
     sockets = Path(tempfile.gettempdir(), f"trilith-{os.getuid()}-{small.config.cluster_id[:12]}")
     assert sockets.stat().st_mode & 0o777 == 0o700
     small.down()
@@ -85,7 +85,7 @@ def test_killed_supervisor_takes_all_with_it_and_the_next_waits_for_them(small: 
     until_gone({"supervisor": before["supervisor"]})
     small.up()  # at once: what is not yet gone is waited for, and stale endpoints are not believed
     until_gone(before)
-    assert len(pids_of(small)) == 4
+    assert len(pids_of(small)) == 5
     assert small.access().endpoint != old
     assert get(small, "killed") == b"kept"
 
@@ -149,7 +149,7 @@ def test_foreground_says_how_to_begin_and_ends_on_ctrl_c(small: LocalCluster) ->
                 )
                 assert shown in done.stdout
             children = pids_of(small)
-            assert len(children) == 4
+            assert len(children) == 5
         finally:
             up.send_signal(signal.SIGINT)
         assert up.stderr.readline() == "stopping\n"

@@ -1,5 +1,6 @@
 """What the steward collects, over real daemons and the real state machine, and what it must never collect."""
 
+import errno
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -360,6 +361,31 @@ async def test_a_daemon_that_started_anew_keeps_what_it_may_have_acknowledged_un
         assert await s.round() == Tally(kept=1)
         await s.later()
         assert await s.round() == Tally(deleted=1)
+        assert copies(o) == Counter()
+
+
+async def test_a_daemon_that_fails_is_asked_once_in_a_round_and_again_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with steward(tmp_path) as (o, s):
+        for key in ("a", "b", "c"):
+            await stored(o, key)
+        await delete(o, "a", "b", "c")
+        await s.round()
+        await s.later()
+        asked = []
+
+        def fail(source: Path, _target: Path) -> None:
+            asked.append(source)
+            raise OSError(errno.EMFILE, "too many open files")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(collecting, "DELETED", 1)
+            patched.setattr(o.disks.files[1], "rename", fail)
+            for times in (1, 2):
+                assert await s.round() == Tally(deleted=6 if times == 1 else 0, waiting=3)
+                assert len(asked) == times
+        assert await s.round() == Tally(deleted=3)
         assert copies(o) == Counter()
 
 
