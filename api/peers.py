@@ -86,6 +86,11 @@ class Node(Protocol):
     ) -> list[bool]:
         """Delete what was last put or renewed below a horizon; False for what was not."""
 
+    async def list(
+        self, after: bytes, limit: int, *, deadline: float, trace_id: str = "", space: int = ...
+    ) -> tuple[tuple[bytes, ...], bool]:
+        """Ids greater than `after` of the chunks that it has, in order, and whether there are more."""
+
     async def report(self, chunk_id: bytes, *, deadline: float, trace_id: str = "", space: int = ...) -> str:
         """A reader's hint that a copy is bad: the daemon's verdict after its own re-read."""
 

@@ -306,9 +306,11 @@ class ChunkClient:
     ) -> Bools:
         """Delete the chunks whose every acknowledgement had `seen < horizon`; False for those put or renewed later.
 
-        Raises Unavailable (RevisionUnknown) until `present` was called after the daemon's start.
+        Raises Unavailable (RevisionUnknown) until `present` was called after the daemon's start, and Refused
+        (WrongDisk) if the daemon is on another disk than it is thought to be.
         """
-        return await self._answers(Method.DELETE, wire.DeleteAsk(tuple(ids), horizon), deadline, trace_id, space)
+        ask = wire.DeleteAsk(tuple(ids), horizon, self.disk_id)
+        return await self._answers(Method.DELETE, ask, deadline, trace_id, space)
 
     async def present(self, boot: bytes, revision: int, *, deadline: float, trace_id: str = "", space: int = 1) -> None:
         """Tell the space's present revision: first ask `status` for `boot`, then read the revision, then call this.

@@ -216,6 +216,8 @@ class ChunkServer:
 
     async def _delete(self, request: Request) -> bytes:
         ask = _decode(request, wire.DeleteAsk)
+        if ask.disk_id != bytes.fromhex(self._node.disk_id):  # who asks has an old configuration
+            raise Refused("WrongDisk", f"{self._node.name} is on disk {self._node.disk_id}, not {ask.disk_id.hex()}")
         return _answers(await self._write(self._store.delete, _names(request, ask.ids), ask.horizon))
 
     async def _list(self, request: Request) -> bytes:

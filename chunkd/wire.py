@@ -92,10 +92,11 @@ class RenewAsk(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DeleteAsk(msgspec.Struct, frozen=True, array_like=True):
-    """Body of DELETE."""
+    """Body of DELETE. `disk_id`: of the disk that is meant; another one does not obey."""
 
     ids: ChunkIds
     horizon: Revision
+    disk_id: bytes
 
 
 class Answers(msgspec.Struct, frozen=True, array_like=True):

@@ -17,7 +17,9 @@ from metaraft.listing import list_objects
 from metaraft.listing_versions import list_versions
 from metaraft.lookups import (
     BUCKET_NAME_CHARACTERS_MAX,
+    chunk_schemes,
     decode_bucket,
+    decode_chunk,
     decode_name,
     find_bucket,
 )
@@ -28,6 +30,7 @@ from metaraft.queries import (
     BucketFound,
     BucketSettingFound,
     BucketsFound,
+    FindStrays,
     GetAccessKey,
     GetBucket,
     GetBucketSetting,
@@ -46,13 +49,16 @@ from metaraft.queries import (
     ListUsers,
     ListVersions,
     SpaceFound,
+    StraysFound,
     UsageFound,
 )
 from metaraft.rows import (
+    CHUNK_ID_BYTES,
     Kind,
     Reader,
     Space,
     bucket_key,
+    chunk_key,
     name_key,
     prefix,
     setting_key,
@@ -144,6 +150,26 @@ def _get_space(rows: Reader, space: int, _query: GetSpace, _rows_max: int) -> An
     return SpaceFound(SpaceInfo(space, found.revision, found.horizon, tuple(_disks(rows))))
 
 
+def _find_strays(rows: Reader, space: int, query: FindStrays, rows_max: int) -> Answer:
+    row = rows.get(space_key(space))
+    if row is None:
+        return _no_space(space)
+    if len(query.chunk_ids) > rows_max:
+        return refused("TooManyChunks", f"{len(query.chunk_ids)} chunks were asked for; at most {rows_max}")
+    schemes = chunk_schemes(rows, space)
+    strays = (
+        chunk_id
+        for chunk_id in query.chunk_ids
+        if len(chunk_id) == CHUNK_ID_BYTES and not _is_held(rows, space, schemes, chunk_id, query.disk_id)
+    )
+    return StraysFound(tuple(strays), _decode_space(row).horizon)
+
+
+def _is_held(rows: Reader, space: int, schemes: Iterable[bytes], chunk_id: bytes, disk_id: bytes) -> bool:
+    found = (rows.get(chunk_key(space, scheme, chunk_id)) for scheme in schemes)
+    return any(row is not None and disk_id in decode_chunk(row).holders for row in found)
+
+
 def _disks(rows: Reader) -> Iterable[Disk]:
     start = prefix(Kind.DISK)
     return (_decode_disk(value) for _, value in rows.scan(start, successor(start)))
@@ -167,6 +193,7 @@ _ANSWER: dict[type[Any], Callable[[Reader, int, Any, int], _Found]] = {
     GetObject: answering_objects.get_object,
     GetParts: answering_objects.get_parts,
     GetHolders: answering_objects.get_holders,
+    FindStrays: _find_strays,
     ListObjects: _in_bucket(list_objects),
     ListVersions: _in_bucket(list_versions),
     GetUpload: _in_bucket(listing_uploads.get_upload),

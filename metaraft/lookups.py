@@ -13,7 +13,18 @@ from metaraft.commands import (
 )
 from metaraft.conditions import refused
 from metaraft.model import Bucket, Chunk, ChunkRef, Scheme
-from metaraft.rows import Name, Reader, bucket_key, chunk_key, name_key, scheme_bytes
+from metaraft.rows import (
+    SCHEME_BYTES,
+    Kind,
+    Name,
+    Reader,
+    bucket_key,
+    chunk_key,
+    name_key,
+    scheme_bytes,
+    space_key,
+    successor,
+)
 
 BUCKET_NAME_CHARACTERS_MAX = 255
 """Far above what a name may have, far below what a row's key may."""
@@ -62,3 +73,16 @@ def note_holders(
             row = rows.get(chunk_key(space, in_key, ref.chunk_id))
             assert row is not None, "a version's chunks have rows"
             holders[ref.chunk_id] = decode_chunk(row).holders
+
+
+def chunk_schemes(rows: Reader, space: int) -> list[bytes]:
+    """The schemes that chunk rows exist under, as they are in keys: one seek for each."""
+    start = space_key(space, Kind.CHUNK)
+    stop = successor(start)
+    size = len(start) + SCHEME_BYTES
+    schemes = []
+    position = start
+    while (row := rows.first(position, stop)) is not None:
+        schemes.append(row[0][len(start) : size])
+        position = successor(row[0][:size])
+    return schemes

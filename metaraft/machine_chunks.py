@@ -36,16 +36,17 @@ from metaraft.commands import (
     StoredChunk,
 )
 from metaraft.conditions import refused
+from metaraft.lookups import chunk_schemes
 from metaraft.machine_books import Books, encode
 from metaraft.model import Chunk, Copies, Part, Scheme
 from metaraft.rows import (
     CHUNK_ID_BYTES,
+    SCHEME_BYTES,
     Kind,
     chunk_key,
     parse_scheme,
     scheme_bytes,
     space_key,
-    successor,
     zero_key,
 )
 
@@ -53,7 +54,6 @@ ROWS_MAX = 1000
 """References, holders or condemned chunks that one command may touch: no apply is ever long."""
 
 _ZERO_HEAD_BYTES = len(zero_key(0, 0, b"", b""))
-_SCHEME_BYTES = len(scheme_bytes(Copies(1)))
 _decode_chunk = msgspec.msgpack.Decoder(Chunk).decode
 
 
@@ -271,11 +271,11 @@ def condemn(books: Books, space: int, command: Condemn) -> Result:
     if found or command.horizon > books.horizon(space):
         books.raise_horizon(space, command.horizon)
         books.revise(space)
-    schemes = _schemes(books, space)
+    schemes = chunk_schemes(books.rows, space)
     condemned = []
     for key in found:
-        scheme = key[_ZERO_HEAD_BYTES : _ZERO_HEAD_BYTES + _SCHEME_BYTES]
-        chunk_id = key[_ZERO_HEAD_BYTES + _SCHEME_BYTES :]
+        scheme = key[_ZERO_HEAD_BYTES : _ZERO_HEAD_BYTES + SCHEME_BYTES]
+        chunk_id = key[_ZERO_HEAD_BYTES + SCHEME_BYTES :]
         holders = _condemn_one(books, space, scheme, chunk_id, schemes)
         if holders:
             condemned.append(CondemnedChunk(parse_scheme(scheme), chunk_id, holders))
@@ -299,16 +299,3 @@ def _condemn_one(
     elif not chunk.condemned or holders != chunk.holders:
         books.rows.put(key, encode(msgspec.structs.replace(chunk, holders=holders, condemned=True)))
     return holders
-
-
-def _schemes(books: Books, space: int) -> list[bytes]:
-    """The schemes that chunk rows exist under: one seek for each."""
-    start = space_key(space, Kind.CHUNK)
-    stop = successor(start)
-    size = len(start) + _SCHEME_BYTES
-    schemes = []
-    position = start
-    while (row := books.rows.first(position, stop)) is not None:
-        schemes.append(row[0][len(start) : size])
-        position = successor(row[0][:size])
-    return schemes

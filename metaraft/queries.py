@@ -161,6 +161,16 @@ class GetHolders(msgspec.Struct, frozen=True, tag="get_holders"):
     chunk_ids: tuple[bytes, ...]
 
 
+class FindStrays(msgspec.Struct, frozen=True, tag="find_strays"):
+    """Which of some chunks that a disk has nobody knows it to have: no row, under any scheme, names the disk.
+
+    Answers `StraysFound`. Refused: TooManyChunks, NoSuchSpace.
+    """
+
+    disk_id: bytes
+    chunk_ids: tuple[bytes, ...]
+
+
 class ListObjects(msgspec.Struct, frozen=True, tag="list_objects"):
     """One page of current versions in byte order.
 
@@ -194,6 +204,7 @@ type Query = (
     | GetObject
     | GetParts
     | GetHolders
+    | FindStrays
     | ListObjects
     | ListVersions
     | GetUpload
@@ -344,6 +355,14 @@ class HoldersFound(msgspec.Struct, frozen=True, tag="holders_found"):
     chunks: dict[bytes, Chunk]
 
 
+class StraysFound(msgspec.Struct, frozen=True, tag="strays_found"):
+    """`horizon` is the space's at the same moment. Under it the disk may delete them: a row that names the disk later
+    does so by an acknowledgement that is not below it."""
+
+    chunk_ids: tuple[bytes, ...]
+    horizon: int
+
+
 class ListedObject(msgspec.Struct, frozen=True, array_like=True):
     """A version as a listing shows it: no body."""
 
@@ -389,6 +408,7 @@ type Answer = (
     | ObjectFound
     | PartsFound
     | HoldersFound
+    | StraysFound
     | ObjectsFound
     | VersionsFound
     | UploadFound

@@ -59,6 +59,7 @@ REVISION_MAX = (1 << 64) - 1
 DISK_ID_BYTES = 16
 CHUNK_ID_BYTES = 32
 UPLOAD_ID_BYTES = 16
+SCHEME_BYTES = 3
 
 
 class Kind(enum.IntEnum):
@@ -306,7 +307,7 @@ def trash_key(space: int, revision: int) -> bytes:
 
 
 def scheme_bytes(scheme: Scheme) -> bytes:
-    """A scheme in a key: three bytes."""
+    """A scheme in a key: `SCHEME_BYTES`."""
     match scheme:
         case Copies(n):
             return bytes([1, n, 0])

@@ -1,4 +1,4 @@
-"""One steward from start to end: what must run, and its rounds while it holds the stewardship."""
+"""One steward from start to end: what must run, and its work while it holds the stewardship."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from api.peers import TimedMetadata
 from api.steward.collector import Collector, Tally
 from api.steward.horizon import Horizon
 from api.steward.stewardship import Stewardship
+from api.steward.strays import Strays
 from cluster.config import Config, StewardConfig
 from cluster.errors import TrilithError
 from cluster.identity import NodeIdentity
@@ -54,12 +55,20 @@ async def run_steward(
     nodes = Nodes.of(config, me, meta)
     horizon = Horizon(int(timings.horizon_s * 1000))
     rounds = Rounds(Collector(meta, nodes, horizon, timings), timings)
+    strays = Strays(meta, nodes, timings)
+
+    async def work(epoch: int) -> None:
+        async with trio.open_nursery() as beside:
+            beside.start_soon(strays.run)
+            await rounds.run(epoch)
+            beside.cancel_scope.cancel()
+
     async with trio.open_nursery() as nursery:
         await nursery.start(meta.run)
         await nursery.start(nodes.run)
         nursery.start_soon(keep_horizon, horizon, meta, nodes, timings)
         task_status.started()
-        await Stewardship(node.name, meta, timings).hold(rounds.run)
+        await Stewardship(node.name, meta, timings).hold(work)
 
 
 async def keep_horizon(horizon: Horizon, meta: TimedMetadata, nodes: Nodes, timings: Timings) -> None:

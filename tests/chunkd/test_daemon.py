@@ -246,6 +246,17 @@ async def test_a_lying_daemon_is_found_out(tmp_path: Path) -> None:
 # ---- seen, pages, copies
 
 
+async def test_a_deletion_that_is_meant_for_another_disk_is_refused(tmp_path: Path) -> None:
+    async with daemon(make_config(tmp_path)) as (client, _):
+        chunk_id = await put(client, b"old", seen=5)
+        await client.present((await client.status(deadline=soon())).boot, 1, deadline=soon())
+        client.disk_id = b"another disk's id"
+        with pytest.raises(Refused) as raised:
+            await client.delete([chunk_id], 10, deadline=soon())
+        assert raised.value.code == "WrongDisk"
+        assert await client.have([chunk_id], deadline=soon()) == [True]
+
+
 async def test_deletes_keep_what_was_seen_lately(tmp_path: Path) -> None:
     async with daemon(make_config(tmp_path)) as (client, _):
         old, new = await put(client, b"old", seen=5), await put(client, b"new", seen=10)

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from cluster.errors import Refused
 from metaraft import answering
 from metaraft.commands import (
+    Condemn,
     CreateBucket,
+    DeleteObject,
+    Dereference,
     Failed,
     SetBucketSetting,
 )
@@ -16,6 +19,7 @@ from metaraft.queries import (
     BucketFound,
     BucketSettingFound,
     BucketsFound,
+    FindStrays,
     GetBucket,
     GetBucketSetting,
     GetHolders,
@@ -29,6 +33,7 @@ from metaraft.queries import (
     ListStaleUploads,
     Query,
     SpaceFound,
+    StraysFound,
     UsageFound,
 )
 from tests.metaraft.metadata import (
@@ -37,6 +42,7 @@ from tests.metaraft.metadata import (
     acks,
     ask,
     chunk_id,
+    disk_id,
     encode,
     put_chunks,
     with_bucket,
@@ -140,10 +146,37 @@ def test_chunks_without_a_row_are_left_out() -> None:
     assert metadata.ask(GetHolders(Copies(2), (chunk_id("x"),))) == HoldersFound({})
 
 
+def test_a_stray_is_what_no_row_of_any_scheme_names_the_disk_for() -> None:
+    metadata = with_bucket(disks=4)
+    metadata.do(CreateBucket("c", "o", Copies(1)))
+    metadata.do(put_chunks("k", ["x"], acks(1, 2)))
+    metadata.do(put_chunks("k", ["x"], acks(3), bucket="c", bucket_id=2, scheme=Copies(1)))
+    names = ("x", "y")
+
+    def strays(disk: int) -> list[str]:
+        found = metadata.ask(FindStrays(disk_id(disk), tuple(chunk_id(name) for name in names)))
+        assert isinstance(found, StraysFound)
+        assert found.horizon == horizon
+        return [name for name in names if chunk_id(name) in found.chunk_ids]
+
+    horizon = 0
+    assert [strays(disk) for disk in (1, 2, 3, 4)] == [["y"], ["y"], ["y"], ["x", "y"]]
+    metadata.do(DeleteObject("b", "k"))
+    metadata.do(Dereference(1000))
+    metadata.do(CreateBucket("later", "o", COPIES))
+    assert strays(1) == ["y"], "a row names it, though nothing refers to it"
+    horizon = metadata.machine.revision()
+    metadata.do(Condemn(horizon, 1000))
+    assert strays(1) == ["y"], "it is condemned, and will be deleted as such"
+    metadata.do(put_chunks("k", ["x"], acks(2, 4, seen=horizon)))
+    assert [strays(disk) for disk in (1, 2, 3, 4)] == [["x", "y"], ["y"], ["y"], ["y"]]
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [
         (GetHolders(Coded(4, 2), ()), "InvalidScheme"),
+        (FindStrays(b"d" * 16, (b"x" * 32,) * 11), "TooManyChunks"),
         (GetHolders(Copies(256), ()), "InvalidScheme"),
         (GetHolders(COPIES, (b"x" * 32,) * 11), "TooManyChunks"),
     ],
@@ -170,7 +203,15 @@ def test_another_space_is_not_there(space: int) -> None:
     assert answer.code == "NoSuchSpace"
 
 
-@pytest.mark.parametrize("query", [GetHolders(COPIES, (b"x" * 32,)), GetParts(b"u" * 16, (1,)), ListStaleUploads(1)])
+@pytest.mark.parametrize(
+    "query",
+    [
+        FindStrays(b"d" * 16, (b"x" * 32,)),
+        GetHolders(COPIES, (b"x" * 32,)),
+        GetParts(b"u" * 16, (1,)),
+        ListStaleUploads(1),
+    ],
+)
 def test_no_query_finds_a_space_whose_number_no_row_could_have(query: Query) -> None:
     answer = ask(Metadata().rows, query, space=-1)
     assert isinstance(answer, Failed)
