@@ -209,7 +209,7 @@ def test_a_bucket_takes_its_settings_with_it_and_no_others() -> None:
 
 
 def test_a_command_that_was_decided_on_a_bucket_is_refused_once_its_name_is_anothers() -> None:
-    metadata = with_bucket("b")
+    metadata = with_bucket()
     first = {"b": bucket(metadata).bucket_id}
     assert isinstance(metadata.do(SetVersioning("b", "enabled"), buckets=first), Done)
     metadata.do(DeleteBucket("b"))

@@ -1,6 +1,7 @@
 """One works, the others wait; who is cut off stops, and is replaced."""
 
 import math
+from collections.abc import Mapping
 
 import trio
 from trio.testing import MockClock
@@ -24,7 +25,13 @@ class Clocked(MachineMetadata):
         self.cut_off: set[str] = set()
 
     async def commit(
-        self, command: Command, *, deadline: float, key: bytes | None = None, trace_id: str = ""
+        self,
+        command: Command,
+        *,
+        deadline: float,
+        key: bytes | None = None,
+        trace_id: str = "",
+        buckets: Mapping[str, int] | None = None,
     ) -> Result:
         """Apply a command now."""
         assert isinstance(command, TakeStewardship)
@@ -32,7 +39,7 @@ class Clocked(MachineMetadata):
             await trio.sleep_until(deadline)
             raise Unavailable("NoQuorum", "cut off")
         self.state.now_ms = START_MS + math.ceil(trio.current_time() * 1000)
-        return await super().commit(command, deadline=deadline, key=key, trace_id=trace_id)
+        return await super().commit(command, deadline=deadline, key=key, trace_id=trace_id, buckets=buckets)
 
 
 class Worker:
