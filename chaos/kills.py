@@ -44,6 +44,7 @@ def victims(cluster: LocalCluster, target: str, turn: int) -> list[str]:
     members = [member.name for member in config.member]
     chunkds = [chunkd.name for chunkd in config.chunkd]
     apis = [api.name for api in config.api]
+    stewards = [steward.name for steward in config.steward]
     match target:
         case "leader":
             return [cluster.leader()]
@@ -55,7 +56,7 @@ def victims(cluster: LocalCluster, target: str, turn: int) -> list[str]:
         case "api":
             return [apis[turn % len(apis)]]
         case "all":
-            return [*members, *chunkds, *apis]
+            return [*members, *chunkds, *apis, *stewards]
         case _:
             raise ValueError(f"target {target!r} is none of {', '.join(TARGETS)}")
 

@@ -8,9 +8,12 @@ import pytest
 import trio
 
 from api.access.decisions import Principal
+from api.conditions import NO_CONDITION
 from api.digests import ExpectedDigests
 from api.operations.calls import Call
-from api.steward import role, stewardship
+from api.steward import role, stewardship, strays
+from cluster.errors import Refused
+from cluster.limits import CHUNK_BYTES
 from metaraft import machine_steward
 from metaraft.commands import TakeStewardship
 from metaraft.queries import GetSpace
@@ -24,6 +27,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times that are fixed in earnest."""
     monkeypatch.setattr(role, "PERIOD_S_MIN", 0.1)
     monkeypatch.setattr(stewardship, "RENEW_S", 0.5)
+    monkeypatch.setattr(strays, "HORIZONS", 1)
     monkeypatch.setattr(machine_steward, "STEWARD_LEASE_MS", 2000)
 
 
@@ -100,6 +104,24 @@ async def test_an_abandoned_upload_leaves_the_disks() -> None:
         assert files(w) != []
         await until(lambda: files(w) == [])
         await refusal("NoSuchUpload", uploads.abort(*place, call()))
+
+
+async def test_what_an_upload_left_that_was_cut_off_leaves_the_disks() -> None:
+    async with stewarded() as w:
+        data = await stored(w, "kept")
+
+        async def body() -> AsyncIterator[bytes]:
+            yield os.urandom(CHUNK_BYTES + 1)
+            await until(lambda: len(files(w)) == 6)
+            raise Refused("IncompleteBody", "the client went away")
+
+        call = Call(Principal("root", "root"), trio.current_time() + 60, "")
+        put = w.apps.operations.objects.put(
+            "default", "lost", PLAIN, body(), size=None, expected=ExpectedDigests(), condition=NO_CONDITION, call=call
+        )
+        await refusal("IncompleteBody", put)
+        await until(lambda: len(files(w)) == 3)
+        assert (await w.get("/objects/kept")).body == data
 
 
 async def test_another_steward_takes_over_from_one_that_is_gone() -> None:
