@@ -136,15 +136,19 @@ def test_attempts_may_be_more() -> None:
             assert put(client) == 200
 
 
-def test_who_waits_for_an_answer_can_be_interrupted_by_another_thread() -> None:
+@pytest.mark.parametrize("secure", [False, True])
+def test_who_waits_for_an_answer_can_be_interrupted_by_another_thread(tmp_path: Path, secure: bool) -> None:
     waiting: list[Client] = []
+    context, certificate = server_context(tmp_path, "c") if secure else (None, None)
 
     def interrupt(sock: socket.socket, seen: Seen) -> None:
         read_body(sock, seen)
         waiting[0].interrupt()
         listening_on(sock, seen)  # which ends because the client has gone
 
-    with scripted(interrupt) as script, client_of(script) as client:
+    with scripted(interrupt, tls=context) as script:
+        endpoint = f"https://127.0.0.1:{script.port}" if secure else script.endpoint
+        client = Client(Access(endpoint, "AK", "SK", certificate=certificate))
         waiting.append(client)
         with pytest.raises(OutcomeUnknown):
             client.call("PUT", "/objects/x", body=body_of(b"abc"), size=3, repeatable=False)
