@@ -2,7 +2,8 @@
 
 The application runs in the connection's own task, pulls the body from the socket and pushes the answer into it, so
 there is nothing in between that could grow. `100 Continue` goes out when the application first asks for the body, so
-after authentication and conditions. An answer given before the body was read closes the connection.
+after authentication and conditions. Where the body is empty it stands before the answer, for an old botocore (1.29 in
+Debian 12) that gets none reads its next answer wrongly. An answer given before the body was read closes the connection.
 """
 
 import math
@@ -229,6 +230,7 @@ class Exchange:
         self._left = head.length or 0
         self._chunked = None if head.length is not None else Chunked(connection.limits)
         self._expects_continue = head.expects_continue
+        self._before_answer = _CONTINUE if head.expects_continue and head.length == 0 else b""
         self._answer_head: bytes | None = None
         self._answer_left: int | None = None
         self._bodiless = False
@@ -329,7 +331,8 @@ class Exchange:
                 headers.append((b"transfer-encoding", b"chunked"))
             else:  # its end is told by the connection's
                 self.close = True
-        self._answer_head = response_head(status, headers, _date(int(time.time())), close=self.close)
+        head = response_head(status, headers, _date(int(time.time())), close=self.close)
+        self._answer_head = self._before_answer + head
 
     async def _body(self, data: bytes | memoryview) -> None:
         head, self._answer_head = self._answer_head, b""

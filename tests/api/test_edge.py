@@ -175,6 +175,15 @@ async def test_continue_is_said_only_when_the_handler_wants_the_body(by: Server)
             assert (await read_answer(stream))[2] == b"hello"
 
 
+async def test_who_expects_continue_before_an_empty_body_gets_it_before_the_answer() -> None:
+    expecting = b"PUT /objects/a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n"
+    async with edge() as server, await server.connect() as stream:
+        for _ in range(2):
+            await stream.send_all(expecting)
+            assert await stream.receive_some(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            assert (await read_answer(stream))[2] == b"/objects/a 0"
+
+
 @BOTH
 async def test_an_answer_before_the_body_reaches_a_client_that_is_still_sending(by: Server) -> None:
     async def handler(request: Request) -> Response:
