@@ -45,7 +45,7 @@ class AttributesHandler:
         elements: list[str] = []
         if "ETag" in asked:
             elements.append(xml.element("ETag", version.etag))
-        if "Checksum" in asked and (checksum := elements_of(version.checksums, count)):
+        if "Checksum" in asked and (checksum := elements_of(version.checksums)):  # S3 leaves out "-N" here alone
             elements.append(xml.group("Checksum", checksum))
         if "ObjectParts" in asked and count is not None:
             elements.append(await self._parts(exchange, found, count, after, limit))
