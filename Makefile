@@ -42,7 +42,7 @@ types: setup
 	$(BIN)/mypy
 
 test: lint types
-	$(BIN)/python -m pytest -m 'not long and not clients' $(ARGS)
+	$(BIN)/python -m pytest -m 'not long and (quick or not clients)' $(ARGS)
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not long and not probe and not clients' $(ARGS)
@@ -51,6 +51,7 @@ test-long: setup
 	$(BIN)/python -m pytest -m long $(ARGS)
 
 test-clients: setup
+	@sh tests/clients/install.sh
 	$(BIN)/python -m pytest -m clients $(ARGS)
 
 compatibility: setup
