@@ -45,26 +45,28 @@ class Programs:
     def __call__(
         self,
         *line: str | Path,
-        code: int = 0,
-        given: str | bytes = b"",
+        refused: str = "",
+        given: bytes = b"",
         timeout_s: float = 120,
         cwd: Path | None = None,
     ) -> str:
-        """Run a program to its end; what it printed, if it ends with the expected code."""
+        """Run a program to its end; what it printed. It must do well, or fail and say the word of `refused`."""
         done = subprocess.run(
             line,
             cwd=cwd or self.folder,
             env=self.environ,
-            input=given.encode() if isinstance(given, str) else given,
+            input=given,
             capture_output=True,
             timeout=timeout_s,
             check=False,
         )
         said, failed = done.stdout.decode(), done.stderr.decode()
-        assert done.returncode == code, (
-            f"{' '.join(map(str, line))} ended with {done.returncode}, not {code}\n{said}\n{failed}{self.store.logs()}"
+        well = (done.returncode != 0 and refused in said + failed) if refused else done.returncode == 0
+        assert well, (
+            f"{' '.join(map(str, line))} ended with {done.returncode}, to be refused with {refused!r}\n"
+            f"{said}\n{failed}{self.store.logs()}"
         )
-        return said + failed if code else said
+        return said
 
     def scenario(self, python: Path, name: str, *arguments: str, https: bool = False, timeout_s: float = 120) -> str:
         """Run a scenario of tests/clients/scenarios in a client's environment; its report."""
