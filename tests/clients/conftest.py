@@ -27,6 +27,7 @@ def store(request: pytest.FixtureRequest, cluster: Store) -> Iterator[Store]:
 
 
 @pytest.fixture
-def programs(store: Store, tmp_path: Path) -> Programs:
-    """Clients' programs, for a user with the root key, in a folder of the test's own."""
-    return Programs(store, tmp_path)
+def programs(store: Store) -> Iterator[Programs]:
+    """Clients' programs, for a user with the root key, in a folder of the test's own (pytest would keep its own)."""
+    with tempfile.TemporaryDirectory(prefix="trilith-client-") as folder:
+        yield Programs(store, Path(folder))

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.clients.environments import FOLDER
@@ -26,8 +27,6 @@ class Programs:
             "AWS_SECRET_ACCESS_KEY": store.access.secret_key,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CA_BUNDLE": str(store.authority),
-            "PYTHONWARNINGS": "ignore",
         }
 
     def popen(self, *line: str | Path) -> subprocess.Popen[str]:
@@ -49,12 +48,13 @@ class Programs:
         given: bytes = b"",
         timeout_s: float = 120,
         cwd: Path | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> str:
         """Run a program to its end; what it printed. It must do well, or fail and say the word of `refused`."""
         done = subprocess.run(
             line,
             cwd=cwd or self.folder,
-            env=self.environ,
+            env={**self.environ, **(environ or {})},
             input=given,
             capture_output=True,
             timeout=timeout_s,
@@ -71,5 +71,6 @@ class Programs:
     def scenario(self, python: Path, name: str, *arguments: str, https: bool = False, timeout_s: float = 120) -> str:
         """Run a scenario of tests/clients/scenarios in a client's environment; its report."""
         endpoint = self.store.https if https else self.store.access.endpoint
+        environ = {"AWS_CA_BUNDLE": str(self.store.authority)} if https else {}
         line: list[str | Path] = [python, "-m", f"tests.clients.scenarios.{name}", endpoint, *arguments]
-        return self(*line, timeout_s=timeout_s, cwd=_REPOSITORY)
+        return self(*line, timeout_s=timeout_s, cwd=_REPOSITORY, environ=environ)

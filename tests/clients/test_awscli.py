@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.clients.environments import debian, environment
+from tests.clients.files import TREE, files_of, plant
 from tests.clients.programs import Programs
 from tests.clients.scenarios.steps import MIB, content, new_name
 
 pytestmark = pytest.mark.clients
 
-TREE = {"a.txt": 10, "empty": 0, "folder/b c+d.bin": 100_000, "folder/deep/ключ 鍵.bin": 9 * MIB, "z=&?#%20": 3}
 ALGORITHMS = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 
 
@@ -63,20 +63,6 @@ def aws(programs: Programs) -> Aws:
 def old_aws(programs: Programs) -> Aws:
     """Debian's."""
     return Aws(programs, debian("awscli", "/usr/bin/aws"))
-
-
-def plant(folder: Path) -> Path:
-    """A folder with files whose names and sizes are known to be difficult."""
-    for number, (name, size) in enumerate(TREE.items()):
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content(size, number))
-    return folder
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """All files by their path."""
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def check_s3(aws: Aws) -> None:
