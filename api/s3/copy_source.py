@@ -1,7 +1,9 @@
 """What a copy reads: `x-amz-copy-source` and the headers beside it. Pure, but for the decision whether it may.
 
 The value is `BUCKET/KEY` (a slash before it is allowed), percent-encoded, and is decoded exactly once; a version is
-named by `?versionId=` behind the key. Source: S3 API reference, 'CopyObject' and 'UploadPartCopy'.
+named by `?versionId=` behind the key. Source: S3 API reference, 'CopyObject' and 'UploadPartCopy'. What it is silent
+about is as S3 does it: `+` is a space (s5cmd writes spaces so), and the slash may be encoded too (in JavaScript, by
+`encodeURIComponent` of the whole).
 """
 
 import re
@@ -42,20 +44,22 @@ async def allowed_source(exchange: Exchange, gate: Gate, buckets: Buckets) -> So
 
 def parse_source(value: str) -> Source:
     """The source that a header names. Raises Refused (InvalidArgument, KeyTooLong, InvalidKey)."""
-    named, mark, version_id = value.removeprefix("/").partition(_VERSION)
-    raw_bucket, _, raw_key = named.partition("/")
-    bucket = _decoded(raw_bucket)
-    if not bucket or not raw_key:
+    named, mark, version_id = value.partition(_VERSION)
+    bucket, _, key = _decoded(named).removeprefix(b"/").partition(b"/")
+    if not bucket or not key:
         raise _invalid(value, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
-    key = decode_key(percent_decode(raw_key.encode()))
-    return Source(bucket, key, parse_version(_decoded(version_id)) if mark else None)
+    return Source(_text(bucket), decode_key(key), parse_version(_text(_decoded(version_id))) if mark else None)
 
 
-def _decoded(text: str) -> str:
+def _decoded(text: str) -> bytes:
+    return percent_decode(text.replace("+", " ").encode())
+
+
+def _text(raw: bytes) -> str:
     try:
-        return percent_decode(text.encode()).decode()
+        return raw.decode()
     except UnicodeDecodeError:
-        raise _invalid(text, "Copy Source must be percent-encoded UTF-8") from None
+        raise _invalid(raw.decode(errors="replace"), "Copy Source must be percent-encoded UTF-8") from None
 
 
 def _invalid(value: str, message: str) -> Refused:
