@@ -1,5 +1,6 @@
 """GetObjectAttributes."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,18 @@ async def test_parts_are_told_page_by_page(tmp_path: Path) -> None:
             seen += [part.value("PartNumber") for part in page.all("Part")]
             marker, truncated = page.value("NextPartNumberMarker") or "", page.value("IsTruncated")
         assert (seen, truncated) == (["1", "2", "3", "4", "5"], "false")
+
+
+async def test_a_composite_checksum_is_without_its_number_of_parts(tmp_path: Path) -> None:
+    parts = [bytes([number]) * 1000 for number in range(3)]
+    async with storing(tmp_path) as s3:
+        await s3.upload("key", *parts, headers={"x-amz-checksum-algorithm": "CRC32"})
+        composite = crc32(b"".join(base64.b64decode(crc32(part)) for part in parts))
+        head = await s3.head("key", {"x-amz-checksum-mode": "ENABLED"})
+        assert head.headers["x-amz-checksum-crc32"] == f"{composite}-3"
+        checksum = (await attributes(s3, "key")).tree.find("Checksum")
+        assert checksum is not None
+        assert (checksum.value("ChecksumCRC32"), checksum.value("ChecksumType")) == (composite, "COMPOSITE")
 
 
 async def test_a_version_is_named_and_a_marker_is_none(tmp_path: Path) -> None:
