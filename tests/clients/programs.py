@@ -17,6 +17,7 @@ class Programs:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
         self.folder = folder
+        self.aside = ""  # what the last program wrote to its standard error
         self.home = folder / "home"
         self.home.mkdir()
         self.environ = {
@@ -60,11 +61,12 @@ class Programs:
             timeout=timeout_s,
             check=False,
         )
-        said, failed = done.stdout.decode(), done.stderr.decode()
-        well = (done.returncode != 0 and refused in said + failed) if refused else done.returncode == 0
+        said, aside = done.stdout.decode(), done.stderr.decode()
+        self.aside = aside
+        well = (done.returncode != 0 and refused in said + aside) if refused else done.returncode == 0
         assert well, (
             f"{' '.join(map(str, line))} ended with {done.returncode}, to be refused with {refused!r}\n"
-            f"{said}\n{failed}{self.store.logs()}"
+            f"{said}\n{aside}{self.store.logs()}"
         )
         return said
 
