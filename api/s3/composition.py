@@ -42,6 +42,19 @@ def compose_s3(
     """The dialect of the API process of that name. `now`: the wall clock, which signatures are bound to."""
     host_id = blake3(f"{config.cluster_id}/{name}".encode(), derive_key_context=_HOST_ID_CONTEXT).hexdigest()
     answers = LongAnswers(host_id)
+    return S3(S3Dialect(s3_parts(config, host_id, operations, keyring, gate, answers, now)), answers)
+
+
+def s3_parts(
+    config: Config,
+    host_id: str,
+    operations: Operations,
+    keyring: Keyring,
+    gate: Gate,
+    answers: LongAnswers,
+    now: Callable[[], float] = time.time,
+) -> Parts:
+    """What the dialect is made of. `answers` must run."""
     buckets, section = operations.buckets, config.s3
     cors = CorsHandlers(buckets)
     handlers = {
@@ -54,7 +67,7 @@ def compose_s3(
     posts = FormPosts(
         keyring, gate, buckets, operations.objects, config.limits, v2=section.sigv2, domains=section.domains, now=now
     )
-    parts = Parts(
+    return Parts(
         authentication=SignatureAuthentication(keyring, v2=section.sigv2, now=now),
         gate=gate,
         buckets=buckets,
@@ -64,4 +77,3 @@ def compose_s3(
         domains=section.domains,
         host_id=host_id,
     )
-    return S3(S3Dialect(parts), answers)

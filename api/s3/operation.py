@@ -8,14 +8,33 @@ from api.access.decisions import Action
 type Target = Literal["service", "bucket", "object"]
 type Support = Literal["full", "none configured", "not implemented"]
 
+EVERY_REQUEST = (
+    "amz-sdk-invocation-id",
+    "authorization",
+    "content-length",
+    "date",
+    "expect",
+    "host",
+    "origin",
+    "transfer-encoding",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-decoded-content-length",
+    "x-amz-expected-bucket-owner",
+    "x-amz-security-token",
+    "x-amz-trailer",
+)
+"""Headers of transfer, signature, retries and the owner's condition, which no operation is asked about by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One S3 operation.
 
     `query` and `headers` must be there, `values` must be equal to what they say (`list-type=2`). `parameters` are the
-    query parameters that it understands besides, `errors` the codes that its page documents. `none` is what a GET of a
-    configuration that cannot be made yet answers: one of `errors`, or an empty document of that root.
+    query parameters that it understands besides. `understood` are the headers that it acts on besides EVERY_REQUEST's:
+    `headers` are among them, a `*` stands for any end. `errors` are the codes that its page documents. `none` is what a
+    GET of a configuration that cannot be made yet answers: one of `errors`, or an empty document of that root.
     """
 
     name: str
@@ -26,6 +45,7 @@ class Operation:
     headers: tuple[str, ...] = ()
     values: tuple[tuple[str, str], ...] = ()
     parameters: tuple[str, ...] = ()
+    understood: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     support: Support = "full"
     none: str = ""
@@ -34,3 +54,11 @@ class Operation:
     def weight(self) -> int:
         """How much it asks for."""
         return len(self.query) + len(self.headers) + len(self.values)
+
+    def acts_on(self, header: str) -> bool:
+        """Whether a header (by its lower-case name) is one of those that it understands."""
+        return any(_is(header, name) for name in self.understood)
+
+
+def _is(header: str, name: str) -> bool:
+    return header.startswith(name[:-1]) if name.endswith("*") else header == name

@@ -23,6 +23,41 @@ _RANGE_OVERRIDES = (
     "response-expires",
 )
 
+_DIGESTS = (
+    "content-md5",
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-crc32c",
+    "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-sha1",
+    "x-amz-checksum-sha256",
+    "x-amz-sdk-checksum-algorithm",
+)
+"""What says how a body must hash."""
+
+_CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+
+_CARRIED = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+    "x-amz-acl",
+    "x-amz-meta-*",
+    "x-amz-storage-class",
+    "x-amz-tagging",
+    "x-amz-website-redirect-location",
+)
+"""What a new object carries besides its bytes."""
+
+_SOURCE = (
+    "x-amz-copy-source",
+    *(f"x-amz-copy-source-{name}" for name in _CONDITIONS),
+    "x-amz-source-expected-bucket-owner",
+)
+"""What a copy is made of."""
+
 _DESCRIBED = (
     "InvalidArgument",
     "InvalidRedirectLocation",
@@ -48,10 +83,19 @@ def _bucket(
     *query: str,
     parameters: tuple[str, ...] = (),
     values: tuple[tuple[str, str], ...] = (),
+    understood: tuple[str, ...] = (),
     errors: tuple[str, ...] = (),
 ) -> Operation:
     return Operation(
-        name, method, "bucket", action, query, values=values, parameters=parameters, errors=("NoSuchBucket", *errors)
+        name,
+        method,
+        "bucket",
+        action,
+        query,
+        values=values,
+        parameters=parameters,
+        understood=understood,
+        errors=("NoSuchBucket", *errors),
     )
 
 
@@ -62,10 +106,19 @@ def _object(
     *query: str,
     headers: tuple[str, ...] = (),
     parameters: tuple[str, ...] = (),
+    understood: tuple[str, ...] = (),
     errors: tuple[str, ...] = (),
 ) -> Operation:
     return Operation(
-        name, method, "object", action, query, headers, parameters=parameters, errors=("NoSuchBucket", *errors)
+        name,
+        method,
+        "object",
+        action,
+        query,
+        headers,
+        parameters=parameters,
+        understood=understood,
+        errors=("NoSuchBucket", *errors),
     )
 
 
@@ -84,6 +137,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "PUT",
         "bucket",
         "CreateBucket",
+        understood=(*_DIGESTS, "x-amz-acl", "x-amz-bucket-object-lock-enabled", "x-amz-object-ownership"),
         errors=(
             "BucketAlreadyExists",
             "BucketAlreadyOwnedByYou",
@@ -103,22 +157,40 @@ OPERATIONS: tuple[Operation, ...] = (
         "PUT",
         "PutBucketVersioning",
         "versioning",
+        understood=_DIGESTS,
         errors=("MalformedXML", "IllegalVersioningConfigurationException", "InvalidRequest"),
     ),
     _bucket("GetBucketTagging", "GET", "GetBucketTagging", "tagging", errors=("NoSuchTagSet",)),
-    _bucket("PutBucketTagging", "PUT", "PutBucketTagging", "tagging", errors=("InvalidTag", "MalformedXML")),
+    _bucket(
+        "PutBucketTagging",
+        "PUT",
+        "PutBucketTagging",
+        "tagging",
+        understood=_DIGESTS,
+        errors=("InvalidTag", "MalformedXML"),
+    ),
     _bucket("DeleteBucketTagging", "DELETE", "PutBucketTagging", "tagging"),
     _bucket("GetBucketCors", "GET", "GetBucketCORS", "cors", errors=("NoSuchCORSConfiguration",)),
-    _bucket("PutBucketCors", "PUT", "PutBucketCORS", "cors", errors=("MalformedXML", "InvalidRequest")),
+    _bucket(
+        "PutBucketCors", "PUT", "PutBucketCORS", "cors", understood=_DIGESTS, errors=("MalformedXML", "InvalidRequest")
+    ),
     _bucket("DeleteBucketCors", "DELETE", "PutBucketCORS", "cors"),
     _bucket("GetBucketRequestPayment", "GET", "GetBucketRequestPayment", "requestPayment"),
-    _bucket("PutBucketRequestPayment", "PUT", "PutBucketRequestPayment", "requestPayment", errors=("MalformedXML",)),
+    _bucket(
+        "PutBucketRequestPayment",
+        "PUT",
+        "PutBucketRequestPayment",
+        "requestPayment",
+        understood=_DIGESTS,
+        errors=("MalformedXML",),
+    ),
     _bucket("GetBucketAcl", "GET", "GetBucketAcl", "acl"),
     _bucket(
         "PutBucketAcl",
         "PUT",
         "PutBucketAcl",
         "acl",
+        understood=(*_DIGESTS, "x-amz-acl"),
         errors=("AccessControlListNotSupported", "MalformedACLError", "MissingSecurityHeader", "UnexpectedContent"),
     ),
     _bucket("GetBucketOwnershipControls", "GET", "GetBucketConfiguration", "ownershipControls"),
@@ -153,6 +225,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "PutObject",
         "PUT",
         "PutObject",
+        understood=(*_CARRIED, *_DIGESTS, *_CONDITIONS),
         errors=(
             "BadDigest",
             "EntityTooLarge",
@@ -170,6 +243,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "PUT",
         "PutObject",
         headers=("x-amz-copy-source",),
+        understood=(
+            *_SOURCE,
+            *_CARRIED,
+            *_CONDITIONS,
+            "x-amz-checksum-algorithm",
+            "x-amz-metadata-directive",
+            "x-amz-tagging-directive",
+        ),
         errors=("NoSuchKey", "NoSuchVersion", "PreconditionFailed", *_DESCRIBED),
     ),
     _object(
@@ -177,6 +258,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "GetObject",
         parameters=("versionId", "partNumber", *_RANGE_OVERRIDES),
+        understood=(*_CONDITIONS, "if-range", "range", "x-amz-checksum-mode"),
         errors=("InvalidPartNumber", "InvalidRange", "InvalidRequest", "PreconditionFailed", *_OF_VERSION),
     ),
     _object(
@@ -184,6 +266,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "HEAD",
         "GetObject",
         parameters=("versionId", "partNumber", *_RANGE_OVERRIDES),
+        understood=(*_CONDITIONS, "if-range", "range", "x-amz-checksum-mode"),
         errors=("InvalidPartNumber", "InvalidRange", "InvalidRequest", "PreconditionFailed", *_OF_VERSION),
     ),
     _object(
@@ -191,15 +274,24 @@ OPERATIONS: tuple[Operation, ...] = (
         "DELETE",
         "DeleteObject",
         parameters=("versionId",),
+        understood=(*_CONDITIONS, "x-amz-if-match-last-modified-time", "x-amz-if-match-size"),
         errors=("InvalidArgument", "PreconditionFailed"),
     ),
-    _bucket("DeleteObjects", "POST", "DeleteObject", "delete", errors=("InvalidDigest", "InvalidRequest", *_DOCUMENT)),
+    _bucket(
+        "DeleteObjects",
+        "POST",
+        "DeleteObject",
+        "delete",
+        understood=_DIGESTS,
+        errors=("InvalidDigest", "InvalidRequest", *_DOCUMENT),
+    ),
     _object(
         "GetObjectAttributes",
         "GET",
         "GetObjectAttributes",
         "attributes",
         parameters=("versionId",),
+        understood=("x-amz-max-parts", "x-amz-object-attributes", "x-amz-part-number-marker"),
         errors=("InvalidRequest", *_OF_VERSION),
     ),
     _object("GetObjectTagging", "GET", "GetObjectTagging", "tagging", parameters=("versionId",), errors=_OF_VERSION),
@@ -209,6 +301,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "PutObjectTagging",
         "tagging",
         parameters=("versionId",),
+        understood=_DIGESTS,
         errors=("InvalidTag", *_DOCUMENT, *_OF_VERSION),
     ),
     _object(
@@ -226,6 +319,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "PutObjectAcl",
         "acl",
         parameters=("versionId",),
+        understood=(*_DIGESTS, "x-amz-acl"),
         errors=("AccessControlListNotSupported", "MalformedACLError", "MissingSecurityHeader", *_OF_VERSION),
     ),
     Operation(
@@ -233,6 +327,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "bucket",
         "PutObject",
+        understood=("content-type",),
         errors=(
             "AccessDenied",
             "InvalidPolicyDocument",
@@ -244,13 +339,21 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
     ),
     # ---- multipart uploads
-    _object("CreateMultipartUpload", "POST", "PutObject", "uploads", errors=_DESCRIBED),
+    _object(
+        "CreateMultipartUpload",
+        "POST",
+        "PutObject",
+        "uploads",
+        understood=(*_CARRIED, "x-amz-checksum-algorithm", "x-amz-checksum-type"),
+        errors=_DESCRIBED,
+    ),
     _object(
         "UploadPart",
         "PUT",
         "PutObject",
         "partNumber",
         "uploadId",
+        understood=_DIGESTS,
         errors=(
             "BadDigest",
             "EntityTooLarge",
@@ -268,6 +371,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "partNumber",
         "uploadId",
         headers=("x-amz-copy-source",),
+        understood=(*_SOURCE, "x-amz-copy-source-range"),
         errors=(
             "InvalidArgument",
             "InvalidRange",
@@ -283,6 +387,12 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "PutObject",
         "uploadId",
+        understood=(
+            *_CONDITIONS,
+            *(name for name in _DIGESTS if name != "x-amz-sdk-checksum-algorithm"),
+            "x-amz-checksum-type",
+            "x-amz-mp-object-size",
+        ),
         errors=(
             "EntityTooSmall",
             "InvalidArgument",

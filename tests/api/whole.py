@@ -114,7 +114,7 @@ async def call_asgi(
 ) -> Answer:
     """One request through an ASGI interface."""
     raw_path, _, query = target.encode("latin-1").partition(b"?")
-    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+    sent = [(name.encode(), value.encode(errors="surrogateescape")) for name, value in headers.items()]
     pieces = [body or b""] if body is None or isinstance(body, bytes) else list(body)
     if isinstance(body, bytes):
         sent.append((b"content-length", b"%d" % len(body)))

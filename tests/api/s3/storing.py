@@ -56,12 +56,12 @@ class Caller:
         raw = target.encode() if isinstance(target, str) else target
         path, _, query = raw.partition(b"?")
         sent = body.encode() if isinstance(body, str) else body
-        given = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        given = {"host": "s3.test:9000", **(headers or {})}
         request = Request(
             method=method,
             path=path,
             query=query,
-            headers=parse_headers([(b"host", b"s3.test:9000"), *given]),
+            headers=parse_headers([(name.encode(), value.encode()) for name, value in given.items()]),
             body=Pieces([sent[start : start + 65_536] for start in range(0, len(sent), 65_536)]),
             length=len(sent) if length == -1 else length,
             client="127.0.0.1",

@@ -1,6 +1,5 @@
 """Each error that the table documents for an operation on objects or uploads is given for a request that earns it."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -10,24 +9,10 @@ from api.s3.errors import STATUS
 from api.s3.object_handlers import object_handlers
 from api.s3.table import BY_NAME, Operation
 from api.s3.waiting import LongAnswers
-from cluster.limits import Limits
-from tests.api.s3.storing import DOMAINS, Storing, completion, md5, storing
+from tests.api.s3.asks import DELETE, LIMITS, PART, TAGS, WHOLE, Ask, prepare
+from tests.api.s3.storing import DOMAINS, completion, md5, storing
 
-LIMITS = Limits(disk_reserve_bytes=0, put_bytes_max=100_000, part_bytes_min=1000)
-TAGS = "<Tagging><TagSet><Tag><Key>{}</Key><Value>1</Value></Tag></TagSet></Tagging>"
-DELETE = "<Delete><Object><Key>key</Key></Object></Delete>"
 NO_VERSION = "00000000000000ff"
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One request. In target, body and headers ETAG, MARKER and UPLOAD stand for what there is."""
-
-    method: str
-    target: str
-    body: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    length: int | None = -1
 
 
 def described(method: str, target: str, **headers: str) -> dict[str, Ask]:
@@ -102,8 +87,6 @@ def copied(target: str) -> dict[str, Ask]:
 
 
 SELF = Ask("PUT", "/bucket/key", headers={"x-amz-copy-source": "bucket/key"})
-PART = "/bucket/key?partNumber=1&uploadId=UPLOAD"
-WHOLE = "/bucket/key?uploadId=UPLOAD"
 COPY = {
     "x_amz_copy_source": "bucket/key",
     "x_amz_metadata_directive": "REPLACE",
@@ -201,25 +184,6 @@ ASKS: dict[str, dict[str, Ask]] = {
 }  # fmt: skip
 
 
-async def prepare(s3: Storing) -> dict[str, str]:
-    """An object `key`, a deleted one `gone`, and uploads of both with parts; what the words in requests stand for."""
-    await s3.versioning()
-    await s3.put("key", "content")
-    await s3.put("gone", "content")
-    words = {"MARKER": (await s3.delete("gone")).headers["x-amz-version-id"]}
-    words["UPLOAD"], words["OTHER"] = await s3.begin("key"), await s3.begin("gone")
-    for number in (1, 2):
-        words["ETAG"] = (await s3.put(f"key?partNumber={number}&uploadId={words['UPLOAD']}", "x")).headers["etag"]
-    await s3.put(f"gone?partNumber=1&uploadId={words['OTHER']}", "x")
-    return words
-
-
-def filled(text: str, words: dict[str, str]) -> str:
-    for word, meaning in words.items():
-        text = text.replace(word, meaning)
-    return text
-
-
 @pytest.mark.parametrize("name", ASKS)
 async def test_each_documented_error_is_given_to_who_earns_it(tmp_path: Path, name: str) -> None:
     operation: Operation = BY_NAME[name]
@@ -227,10 +191,9 @@ async def test_each_documented_error_is_given_to_who_earns_it(tmp_path: Path, na
     assert sorted(asks) == sorted(operation.errors)
     async with storing(tmp_path, limits=LIMITS) as s3:
         words = await prepare(s3)
-        for code, ask in asks.items():
-            target, body = filled(ask.target, words), filled(ask.body, words)
-            headers = {name: filled(value, words) for name, value in ask.headers.items()}
-            answer = await s3.call(ask.method, target, body, headers, length=ask.length)
+        for code, template in asks.items():
+            ask = template.filled(words)
+            answer = await s3.call(ask.method, ask.target, ask.body, ask.headers, length=ask.length)
             assert (answer.code, answer.status) == (code, STATUS[code])
 
 
