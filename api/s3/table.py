@@ -72,7 +72,7 @@ _DESCRIBED = (
 _OF_VERSION = ("InvalidArgument", "MethodNotAllowed", "NoSuchKey", "NoSuchVersion")
 """What a request on a version may be refused for."""
 
-_DOCUMENT = ("BadDigest", "MalformedXML", "MaxMessageLengthExceeded", "MissingRequestBodyError")
+_DOCUMENT = ("BadDigest", "InvalidDigest", "MalformedXML", "MaxMessageLengthExceeded", "MissingRequestBodyError")
 """What a body with a document may be refused for."""
 
 
@@ -158,7 +158,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "PutBucketVersioning",
         "versioning",
         understood=_DIGESTS,
-        errors=("MalformedXML", "IllegalVersioningConfigurationException", "InvalidRequest"),
+        errors=("IllegalVersioningConfigurationException", "InvalidRequest", *_DOCUMENT),
     ),
     _bucket("GetBucketTagging", "GET", "GetBucketTagging", "tagging", errors=("NoSuchTagSet",)),
     _bucket(
@@ -167,12 +167,12 @@ OPERATIONS: tuple[Operation, ...] = (
         "PutBucketTagging",
         "tagging",
         understood=_DIGESTS,
-        errors=("InvalidTag", "MalformedXML"),
+        errors=("InvalidTag", *_DOCUMENT),
     ),
     _bucket("DeleteBucketTagging", "DELETE", "PutBucketTagging", "tagging"),
     _bucket("GetBucketCors", "GET", "GetBucketCORS", "cors", errors=("NoSuchCORSConfiguration",)),
     _bucket(
-        "PutBucketCors", "PUT", "PutBucketCORS", "cors", understood=_DIGESTS, errors=("MalformedXML", "InvalidRequest")
+        "PutBucketCors", "PUT", "PutBucketCORS", "cors", understood=_DIGESTS, errors=("InvalidRequest", *_DOCUMENT)
     ),
     _bucket("DeleteBucketCors", "DELETE", "PutBucketCORS", "cors"),
     _bucket("GetBucketRequestPayment", "GET", "GetBucketRequestPayment", "requestPayment"),
@@ -182,7 +182,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "PutBucketRequestPayment",
         "requestPayment",
         understood=_DIGESTS,
-        errors=("MalformedXML",),
+        errors=_DOCUMENT,
     ),
     _bucket("GetBucketAcl", "GET", "GetBucketAcl", "acl"),
     _bucket(
@@ -283,7 +283,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "DeleteObject",
         "delete",
         understood=_DIGESTS,
-        errors=("InvalidDigest", "InvalidRequest", *_DOCUMENT),
+        errors=("InvalidRequest", *_DOCUMENT),
     ),
     _object(
         "GetObjectAttributes",

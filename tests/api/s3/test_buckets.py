@@ -7,10 +7,12 @@ import pytest
 from api.access.decisions import ANONYMOUS
 from api.s3.buckets import BUCKETS_LISTED_MAX
 from cluster.errors import Refused
-from metaraft.commands import Command, DeleteBucket, Result
+from metaraft.commands import Command, CreateBucket, DeleteBucket, Result
+from metaraft.machine_buckets import BUCKETS_MAX
+from metaraft.model import Copies
 from tests.api.local_metadata import LocalMetadata
 from tests.api.s3.speaking import ALICE, BOB, ROOT, Speaking
-from tests.metaraft.metadata import put
+from tests.metaraft.metadata import START_MS, envelope, key_of, put
 
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
@@ -152,6 +154,17 @@ async def test_a_bucket_is_made_in_the_one_region(region: str, place: str, code:
     assert (await s3.call("HEAD", "/bucket")).status == (404 if code else 200)
 
 
+async def test_there_can_be_only_so_many_buckets() -> None:
+    s3 = Speaking()
+    for first in range(0, BUCKETS_MAX, 500):
+        commands = [CreateBucket(f"bucket-{number}", ROOT.name, Copies(3)) for number in range(first, first + 500)]
+        s3.meta.machine.enter(
+            [envelope(command, key_of(1_000_000 + first + number), START_MS) for number, command in enumerate(commands)]
+        )
+    refused = await s3.call("PUT", "/one-more")
+    assert (refused.status, refused.code) == (400, "TooManyBuckets")
+
+
 async def test_the_region_is_told_and_that_of_us_east_1_is_empty() -> None:
     for region, told in (("us-east-1", ""), ("eu-west-1", "eu-west-1")):
         s3 = Speaking(region)
@@ -264,6 +277,15 @@ async def test_no_tags_are_no_tag_set() -> None:
     s3 = Speaking()
     s3.bucket()
     assert (await s3.call("PUT", "/bucket?tagging", "<Tagging><TagSet/></Tagging>")).status == 204
+    assert (await s3.call("GET", "/bucket?tagging")).code == "NoSuchTagSet"
+
+
+@pytest.mark.parametrize("key", ["", "x" * 129, "aws:a", "\u20ac"])
+async def test_a_tag_of_a_bucket_that_breaks_the_rules_is_refused(key: str) -> None:
+    s3 = Speaking()
+    s3.bucket()
+    body = f"<Tagging><TagSet><Tag><Key>{key}</Key><Value>1</Value></Tag></TagSet></Tagging>"
+    assert (await s3.call("PUT", "/bucket?tagging", body)).code == "InvalidTag"
     assert (await s3.call("GET", "/bucket?tagging")).code == "NoSuchTagSet"
 
 

@@ -55,6 +55,7 @@ def document(method: str, target: str, body: str) -> dict[str, Ask]:
     """What a body with a document may be refused for."""
     return {
         "BadDigest": Ask(method, target, body, {"content-md5": md5(b"other")}),
+        "InvalidDigest": Ask(method, target, body, {"content-md5": "x"}),
         "MalformedXML": Ask(method, target, "<x>", {"content-md5": md5(b"<x>")}),
         "MaxMessageLengthExceeded": Ask(method, target, "", {"content-md5": md5(b"")}, length=1 << 30),
         "MissingRequestBodyError": Ask(method, target, "", {"content-md5": md5(b"")}),
@@ -124,7 +125,6 @@ ASKS: dict[str, dict[str, Ask]] = {
         "PreconditionFailed": Ask("DELETE", "/bucket/key", headers={"if-match": '"x"'}),
     },
     "DeleteObjects": document("POST", "/bucket?delete", DELETE) | {
-        "InvalidDigest": Ask("POST", "/bucket?delete", DELETE, {"content-md5": "x"}),
         "InvalidRequest": Ask("POST", "/bucket?delete", DELETE),
         "NoSuchBucket": Ask("POST", "/missing?delete", DELETE, {"content-md5": md5(DELETE.encode())}),
     },

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from api.digests import CHECKSUM_TYPES
+from api.s3.checksums import ALGORITHMS
+from metaraft.model import ChecksumAlgorithm
+from tests.api.operating import digest
 from tests.api.s3.speaking import ALICE, BOB
-from tests.api.s3.storing import Storing, b64, completion, crc32, sha1, sha256, storing
+from tests.api.s3.storing import Storing, b64, completion, crc32, md5, sha1, sha256, storing
 
 PARTS = (bytes(range(250)) * 4, bytes(range(200)) * 50, b"end")
 """A part that is not the last must have a thousand bytes here."""
@@ -210,6 +214,28 @@ async def test_a_composite_checksum_is_of_the_parts_checksums(tmp_path: Path) ->
         assert done.tree.value("ChecksumType") == "COMPOSITE"
         head = await s3.head("key", {"x-amz-checksum-mode": "ENABLED"})
         assert head.headers["x-amz-checksum-sha256"] == f"{b64(digest)}-3"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_each_checksum_of_a_whole_is_compared(tmp_path: Path, algorithm: ChecksumAlgorithm) -> None:
+    header, kind = f"x-amz-checksum-{algorithm.lower()}", CHECKSUM_TYPES[algorithm][0]
+    digests = [digest(algorithm, part) for part in PARTS]
+    whole = digest(algorithm, WHOLE) if kind == "FULL_OBJECT" else digest(algorithm, b"".join(digests))
+    async with storing(tmp_path) as s3:
+        upload = await s3.begin("key", {"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": kind})
+        etags = await put_parts(s3, "key", upload, [{header: b64(each)} for each in digests])
+        element = f"Checksum{algorithm}"
+        target = f"/bucket/key?uploadId={upload}"
+        document = completion(
+            *((number, etags[number - 1], f"<{element}>{b64(digests[number - 1])}</{element}>") for number in (1, 2, 3))
+        )
+        shown = b64(whole) if kind == "FULL_OBJECT" else f"{b64(whole)}-3"
+        said = {"x-amz-checksum-type": kind, "content-md5": md5(document.encode())}
+        wrong = await s3.call("POST", target, document, {**said, header: b64(digest(algorithm, b"other"))})
+        assert wrong.code == "BadDigest"
+        right = await s3.call("POST", target, document, {**said, header: b64(whole)})
+        assert right.tree.value(element) == shown
+        assert (await s3.head("key", {"x-amz-checksum-mode": "ENABLED"})).headers[header] == shown
 
 
 async def test_a_full_object_checksum_is_of_all_the_bytes(tmp_path: Path) -> None:
