@@ -57,8 +57,12 @@ class Operation:
 
     def acts_on(self, header: str) -> bool:
         """Whether a header (by its lower-case name) is one of those that it understands."""
-        return any(_is(header, name) for name in self.understood)
+        return self.word_for(header) is not None
+
+    def word_for(self, header: str) -> str | None:
+        """What `understood` has for a header, None if nothing."""
+        return next((word for word in self.understood if _is(header, word)), None)
 
 
-def _is(header: str, name: str) -> bool:
-    return header.startswith(name[:-1]) if name.endswith("*") else header == name
+def _is(header: str, word: str) -> bool:
+    return header.startswith(word[:-1]) if word.endswith("*") else header == word

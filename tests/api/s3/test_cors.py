@@ -227,6 +227,7 @@ async def test_a_configuration_is_set_told_and_removed() -> None:
     assert (await s3.call("PUT", "/bucket?cors", PUBLIC)).status == 200
     assert PUBLIC.removeprefix("<CORSConfiguration>").encode() in (await s3.call("GET", "/bucket?cors")).body
     assert (await s3.call("PUT", "/bucket?cors", "<CORSConfiguration/>")).code == "MalformedXML"
+    assert (await s3.call("PUT", "/bucket?cors", rule(GET + "<AllowedOrigin/>"))).code == "InvalidRequest"
     assert (await s3.call("GET", "/bucket?cors")).status == 200
     assert (await s3.call("DELETE", "/bucket?cors")).status == 204
     assert (await s3.call("GET", "/bucket?cors")).code == "NoSuchCORSConfiguration"

@@ -109,7 +109,7 @@ async def answered(s3: Composed, ask: Ask, data: bytes | None = None) -> int:
         tree = replace(answer, body=_REFERENCE.sub(b"?", answer.body)).tree
         assert answer.status < 400 or tree.value("Code"), told
     for name, value in answer.headers.items():
-        assert (name + value).isascii(), told
+        assert name.isascii(), told
         assert not set(value) & {"\r", "\n", "\0"}, told
     return answer.status
 
@@ -143,7 +143,8 @@ async def each_header(s3: Composed, ask: Ask, names: Iterable[str], states: Iter
     for name in names:
         await answered(s3, replace(ask, headers={each: ask.headers[each] for each in ask.headers if each != name}))
         for state in states:
-            await answered(s3, replace(ask, headers={**ask.headers, name: state}))
+            if (name, state) != ("host", "\0"):  # no request with that comes from the port, and its URLs have the host
+                await answered(s3, replace(ask, headers={**ask.headers, name: state}))
 
 
 async def each_body(s3: Composed, ask: Ask) -> None:
@@ -217,6 +218,7 @@ async def test_handlers_act_on_the_headers_that_the_table_names_and_on_no_other(
 
 async def test_a_form_is_answered_whatever_its_fields_are(tmp_path: Path) -> None:
     states = (b"", b"1", LONG.encode(), b"\0", b"\xff\xfe", b"${filename}", b"<a/>", b"\r\n", b"http://[", b"/", b"201")
+    form, found = Ask("POST", "/bucket", headers={"content-type": CONTENT_TYPE}), set[int]()
     async with composed(tmp_path) as s3:
         for name in (*FIELDS, *SIGNED_BY):
             conditions: list[Condition] = [["starts-with", f"${each}", ""] for each in (*FIELDS, "bucket")]
@@ -224,10 +226,12 @@ async def test_a_form_is_answered_whatever_its_fields_are(tmp_path: Path) -> Non
             for state in states:
                 parts = [part(each, value.encode()) for each, value in said.items() if each != name]
                 data = b"".join([part(name, state), *parts, part("file", state, "a"), END])
-                await answered(s3, Ask("POST", "/bucket", headers={"content-type": CONTENT_TYPE}), data)
-        for state in (*STATES, *MORE_STATES):
-            data = body(signed("bucket", {"key": "${filename}"}, [["starts-with", "$key", ""]]), b"x", filename=state)
-            await answered(s3, Ask("POST", "/bucket", headers={"content-type": CONTENT_TYPE}), data)
+                found.add(await answered(s3, form, data))
+        assert {201, 204, 400, 403} <= found, "some of them are good"
+        for filename in (*STATES, *MORE_STATES):
+            fields = signed("bucket", {"key": "${filename}"}, [["starts-with", "$key", ""], {"bucket": "bucket"}])
+            data = body(fields, b"x", filename=filename)
+            await answered(s3, form, data)
 
 
 async def test_what_is_no_text_in_a_header_ends_at_the_port() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from api.s3.checksums import ALGORITHMS, HEADERS
+from api.s3.fields import OVERRIDES
 from api.s3.table import OPERATIONS, Operation
 from tests.api.operating import digest
 from tests.api.s3.asks import GOOD, Ask
@@ -122,6 +123,63 @@ async def test_conditions_that_hold_change_nothing(tmp_path: Path) -> None:
                 if name == "DeleteObject":
                     await s3.put("new", b"x")
                 assert (await asked(s3, name, **said)).status in (200, 204), (name, said)
+
+
+async def test_conditions_on_what_is_copied_that_hold_change_nothing(tmp_path: Path) -> None:
+    async with composed(tmp_path) as s3:
+        etag = (await s3.head("key")).headers["etag"]
+        for name in those_that(header="x-amz-copy-source"):
+            for said, value in (
+                ("if_match", etag),
+                ("if_none_match", '"other"'),
+                ("if_unmodified_since", FUTURE),
+                ("if_modified_since", PAST),
+            ):
+                assert (await asked(s3, name, **{f"x_amz_copy_source_{said}": value})).status == 200, (name, said)
+
+
+async def test_a_new_object_carries_what_its_headers_say(tmp_path: Path) -> None:
+    said = {
+        "cache-control": "no-cache",
+        "content-disposition": "inline",
+        "content-encoding": "gzip",
+        "content-language": "fr",
+        "content-type": "text/x",
+        "expires": FUTURE,
+        "x-amz-meta-a": "b",
+        "x-amz-website-redirect-location": "/other",
+    }
+    async with composed(tmp_path) as s3:
+        for name in those_that(header="cache-control"):
+            made = await asked(s3, name, **said, x_amz_tagging="a=1&b=2")
+            assert made.status == 200, name
+            if name == "CreateMultipartUpload":
+                upload = made.tree.value("UploadId") or ""
+                etag = (await s3.put(f"new?partNumber=1&uploadId={upload}", b"x")).headers["etag"]
+                assert (await s3.complete("new", upload, [(1, etag)])).status == 200
+            shown = (await s3.head("new")).headers
+            assert said.items() <= shown.items(), name
+            assert shown["x-amz-tagging-count"] == "2"
+            await s3.delete("new")
+
+
+@pytest.mark.parametrize("name", those_that(parameter="response-expires"))
+async def test_a_read_says_what_headers_it_wants(tmp_path: Path, name: str) -> None:
+    wanted = {parameter: f"x-{parameter}" for parameter in OVERRIDES}
+    async with composed(tmp_path) as s3:
+        ask = GOOD[name]
+        query = "&".join(f"{parameter}={value}" for parameter, value in wanted.items())
+        answer = await s3.ask(replace(ask, target=f"{ask.target}?{query}"))
+        assert {OVERRIDES[parameter]: value for parameter, value in wanted.items()}.items() <= answer.headers.items()
+
+
+@pytest.mark.parametrize("name", those_that(header="if-range"))
+async def test_a_range_is_of_the_version_that_is_meant(tmp_path: Path, name: str) -> None:
+    async with composed(tmp_path) as s3:
+        etag = (await s3.head("key")).headers["etag"]
+        for meant, status, length in ((etag, 206, "3"), ('"other"', 200, "7")):
+            answer = await asked(s3, name, range="bytes=2-4", if_range=meant)
+            assert (answer.status, answer.headers["content-length"]) == (status, length)
 
 
 async def test_each_operation_on_a_version_takes_its_id(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from api.s3.errors import STATUS
 from api.s3.posts import FormPosts
 from cluster.errors import Refused
 from metaraft.model import Version
+from tests.api.s3.asks import TAGS
 from tests.api.s3.browser_forms import BOUNDARY, CONTENT_TYPE, Condition, body, part, signed, signed_v2
 from tests.api.whole import ACCESS, SECRET, Answer, Whole, whole
 
@@ -252,6 +253,7 @@ IMPOSSIBLE: list[tuple[dict[str, str], int, str]] = [
     ({**NAME, "x-amz-tagging": "k=v"}, 400, "InvalidArgument"),
     ({**NAME, "tagging": "k=v"}, 400, "MalformedXML"),
     ({**NAME, "tagging": "<Tagging><TagSet><Tag/></TagSet></Tagging>"}, 400, "MalformedXML"),
+    ({**NAME, "tagging": TAGS.format("aws:a")}, 400, "InvalidTag"),
     ({**NAME, "x-amz-meta-a": "v" * 2048}, 400, "MetadataTooLarge"),
     ({**NAME, "x-amz-meta-a b": "v"}, 400, "InvalidArgument"),
     ({**NAME, "x-amz-meta-a": "v\r\nset-cookie: a=b"}, 400, "InvalidArgument"),
