@@ -30,11 +30,11 @@ class Programs:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def popen(self, *line: str | Path) -> subprocess.Popen[str]:
-        """Start a program and return at once."""
+    def popen(self, *line: str | Path, cwd: Path | None = None) -> subprocess.Popen[str]:
+        """Start a program and return at once; what it says comes from its `stdout`."""
         return subprocess.Popen(
             line,
-            cwd=self.folder,
+            cwd=cwd or self.folder,
             env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -70,9 +70,14 @@ class Programs:
         )
         return said
 
-    def scenario(self, python: Path, name: str, *arguments: str, https: bool = False, timeout_s: float = 120) -> str:
+    def start_scenario(self, python: Path, name: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a scenario and return at once."""
+        scenario = f"tests.clients.scenarios.{name}"
+        return self.popen(python, "-m", scenario, self.store.access.endpoint, *arguments, cwd=_REPOSITORY)
+
+    def scenario(self, python: Path, name: str, *, https: bool = False, timeout_s: float = 120) -> str:
         """Run a scenario of tests/clients/scenarios in a client's environment; its report."""
         endpoint = self.store.https if https else self.store.access.endpoint
         environ = {"AWS_CA_BUNDLE": str(self.store.authority)} if https else {}
-        line: list[str | Path] = [python, "-m", f"tests.clients.scenarios.{name}", endpoint, *arguments]
+        line = (python, "-m", f"tests.clients.scenarios.{name}", endpoint)
         return self(*line, timeout_s=timeout_s, cwd=_REPOSITORY, environ=environ)

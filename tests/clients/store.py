@@ -71,22 +71,26 @@ class Store:
             self.roles.kill(name)
         self.wait_writable()
 
-    def kill_all(self) -> None:
-        """Kill every process at once."""
-        self.down = [node.name for node in self.roles.config.nodes]
-        for name in self.down:
-            self.roles.processes[name].kill()
-        for name in self.down:
-            self.roles.processes[name].wait()
-
     def mend(self) -> None:
-        """Start again what is down, and wait until all of it is ready."""
-        for name in self.down:
-            self.roles.start(name, wait=False)
-        for name in self.down:
-            self.roles.wait_ready(name)
+        """Start again what is down."""
+        self.start(self.down)
         self.down = []
-        self.roles.wait_cluster_ready()
+
+    def kill_all(self) -> list[str]:
+        """Kill every process that lives at once; their names."""
+        names = [node.name for node in self.roles.config.nodes if node.name not in self.down]
+        for name in names:
+            self.roles.processes[name].kill()
+        for name in names:
+            self.roles.processes[name].wait()
+        return names
+
+    def start(self, names: list[str]) -> None:
+        """Start these again, and wait until they serve and objects can be written."""
+        for name in names:
+            self.roles.start(name, wait=False)
+        for name in names:
+            self.roles.wait_ready(name)
         self.wait_writable()
 
     def wait_writable(self) -> None:
