@@ -147,7 +147,8 @@ def verify(claim: ClaimV2, request: Request, secret: str, now: float, virtual_bu
 
 
 def strings_to_sign(claim: ClaimV2, request: Request, virtual_bucket: str | None) -> tuple[str, ...]:
-    """What may have been signed: `?acl=` is signed with its `=` by some clients and without it by others.
+    """What may have been signed: `?acl=` is signed with its `=` by some clients and without it by others, and a bucket
+    alone in the path with a slash behind it by botocore, as if it had been in the host.
 
     Raises Refused (InvalidRequest) for parameters that would be left out, or taken for others.
     """
@@ -161,16 +162,26 @@ def strings_to_sign(claim: ClaimV2, request: Request, virtual_bucket: str | None
     hoisted = {} if claim.expires_at is None else hoisted_headers(parameters)
     amz = {**hoisted, **{name: value for name, value in headers.items() if name.startswith("x-amz-")}}
     lines += [f"{name}:{value.strip()}" for name, value in sorted(amz.items())]
-    bucket = "" if virtual_bucket is None else f"/{virtual_bucket}"
-    lines.append(f"{bucket}{as_sent(request.path)}")
-    known = "\n".join(lines)
     covered = _covered({name: value for name, value in parameters.items() if name.lower() not in hoisted})
     written = {item[:-1] for item in as_sent(request.query).split("&") if item.endswith("=")}
-    forms = (
+    forms = [
         "&".join([f"{name}={value}" if value or name in kept else name for name, value in covered])
         for kept in (set[str](), written)
+    ]
+    known = "\n".join(lines)
+    signed = (
+        f"{known}\n{resource}{'?' if form else ''}{form}"
+        for resource in _resources(request, virtual_bucket)
+        for form in forms
     )
-    return tuple(dict.fromkeys(f"{known}?{form}" if form else known for form in forms))
+    return tuple(dict.fromkeys(signed))
+
+
+def _resources(request: Request, virtual_bucket: str | None) -> tuple[str, ...]:
+    path = as_sent(request.path)
+    if virtual_bucket is not None:
+        return (f"/{virtual_bucket}{path}",)
+    return (path,) if "/" in path[1:] else (path, f"{path}/")
 
 
 def hoisted_headers(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -155,6 +155,15 @@ def test_a_bucket_in_the_host_is_covered() -> None:
     check(replace(request, path=b"/awsexamplebucket1/photos/puppy.jpg"), None)
 
 
+@pytest.mark.parametrize(("signed", "good"), [("/b", True), ("/b/", True), ("/b//", False), ("/", False), ("", False)])
+def test_a_bucket_alone_in_the_path_is_signed_with_a_slash_behind_it_or_without(signed: str, good: bool) -> None:
+    request = header("GET", "/b", sign(f"GET\n\n\n{DATE}\n{signed}"), {"date": DATE})
+    if good:
+        check(request, None)
+    else:
+        assert code(request, None) == "SignatureDoesNotMatch"
+
+
 @pytest.mark.parametrize("query", ["retention-x", "x-amz-acl=private", "prefix=a&unheard=1", "Acl"])
 def test_a_parameter_it_does_not_know_is_refused(query: str) -> None:
     request = header("GET", f"/?{query}", sign(f"GET\n\n\n{DATE}\n/{BUCKET}/"), {"date": DATE})
