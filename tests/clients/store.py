@@ -3,8 +3,11 @@
 No supervisor runs, so what is killed stays dead until the test starts it.
 """
 
+import io
+import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from cluster.cli.http import Client, decode
 from cluster.config import FILE_NAME, ApiConfig, dump, load
 from cluster.errors import OutcomeUnknown, Unavailable
 from cluster.ports import free_ports
+from tests.clients.scenarios.steps import MIB
 
 _READY_S = 30.0
 """A member and a daemon that die are noticed in a second or two; the rest is for a busy machine."""
@@ -35,9 +39,15 @@ def roles_with_https(folder: Path) -> Roles:
         tls_cert=str(folder / "tls" / "localhost.pem"),
         tls_key=str(folder / "tls" / "localhost.key"),
     )
-    (folder / FILE_NAME).write_text(dump(msgspec.structs.replace(roles.config, api=(*roles.config.api, secure))))
-    roles.config = load(folder / FILE_NAME)
+    reconfigure(roles, api=(*roles.config.api, secure))
     return roles
+
+
+def reconfigure(roles: Roles, **sections: Any) -> None:
+    """Change sections of cluster.toml before anything is started."""
+    file = roles.folder / FILE_NAME
+    file.write_text(dump(msgspec.structs.replace(roles.config, **sections)))
+    roles.config = load(file)
 
 
 @dataclass
@@ -94,12 +104,12 @@ class Store:
         self.wait_writable()
 
     def wait_writable(self) -> None:
-        """Until a write of an object is acknowledged. Raises Unavailable, OutcomeUnknown if that lasts too long."""
-        deadline = time.monotonic() + _READY_S
+        """Until a write of a chunk is acknowledged. Raises Unavailable, OutcomeUnknown if that lasts too long."""
+        deadline, body = time.monotonic() + _READY_S, partial(io.BytesIO, os.urandom(MIB))
         while True:
             try:
                 with Client(self.access) as client:
-                    client.call("PUT", "/objects/writable", size=0, repeatable=False)
+                    client.call("PUT", "/objects/writable", body=body, size=MIB, repeatable=False)
                 return
             except (Unavailable, OutcomeUnknown):
                 if time.monotonic() > deadline:
