@@ -58,8 +58,7 @@ class DeletesHandler:
 
     async def post(self, exchange: Exchange) -> Response:
         """DeleteObjects."""
-        document = await read_document(exchange, "Delete", checked=True)
-        entries, quiet = parse_delete(document)
+        entries, quiet = parse_delete(await read_document(exchange, "Delete", checked=True, most=xml.BODY_BYTES_MAX))
         outcomes: dict[Entry, Outcome] = {}
         groups = iter(_by_key(entries))
         async with trio.open_nursery() as nursery:

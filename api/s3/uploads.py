@@ -70,7 +70,7 @@ class UploadHandlers:
     async def complete(self, exchange: Exchange) -> Response:
         """CompleteMultipartUpload."""
         upload = parse_upload_id(exchange.query["uploadId"])
-        parts = parse_parts(await read_document(exchange, "CompleteMultipartUpload", of_object=True))
+        parts = await _named(exchange)
         return await self._answers.answer(exchange, lambda: self._complete(exchange, upload, parts))
 
     async def _complete(self, exchange: Exchange, upload: bytes, parts: Sequence[NamedPart]) -> Response:
@@ -134,6 +134,12 @@ def checksum_asked(headers: Mapping[str, str]) -> tuple[ChecksumAlgorithm, Check
         "InvalidRequest",
         f"The {kind[:40]} checksum type cannot be used with the {algorithm.lower()} checksum algorithm.",
     )
+
+
+async def _named(exchange: Exchange) -> list[NamedPart]:
+    """The parts that the body names; the document is gone when they are known."""
+    document = await read_document(exchange, "CompleteMultipartUpload", of_object=True, most=xml.BODY_BYTES_MAX)
+    return parse_parts(document)
 
 
 def parse_parts(document: xml.Node) -> list[NamedPart]:
