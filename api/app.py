@@ -22,7 +22,7 @@ from api.budget import Budget
 from api.edge.asgi import ObjectPort
 from api.edge.bounds import Connections
 from api.edge.identifiers import request_ids
-from api.front import Front
+from api.front import Front, host_of
 from api.messages import Request, Response, parse_headers
 from api.native.composition import compose_native
 from api.native.cursors import Cursors
@@ -34,6 +34,7 @@ from api.operator import users as operator_users
 from api.operator.health import HealthHandlers
 from api.operator.status import Process, StatusHandler
 from api.reader import Reader
+from api.s3.address import bucket_of_host
 from api.s3.composition import S3, compose_s3
 from api.writer import Writer
 from cluster.config import Config
@@ -69,16 +70,22 @@ class Apps:
 
 
 class ObjectApp(QuartTrio):
-    """The object port's app: health by Quart, all else by the raw bridge."""
+    """The object port's app: health by Quart, all else by the raw bridge. A host that names a bucket has no health: any
+    path is a key of that bucket."""
 
     port: ObjectPort
+    domains: tuple[str, ...]
 
     async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
         """One ASGI connection."""
-        if scope["type"] == "http" and not scope["raw_path"].startswith(HEALTH.encode()):
+        if scope["type"] == "http" and not self._is_health(scope):
             await self.port(scope, receive, send)
         else:
             await super().asgi_app(scope, receive, send)
+
+    def _is_health(self, scope: HTTPScope) -> bool:
+        is_path = scope["raw_path"].startswith(HEALTH.encode())
+        return is_path and bucket_of_host(host_of(scope), self.domains) is None
 
 
 class OperatorApp(QuartTrio):
@@ -121,6 +128,7 @@ def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, clus
     status = StatusHandler(config, meta, nodes, authenticator, process)
     object_app = ObjectApp("api.object")
     object_app.port = port
+    object_app.domains = config.s3.domains
     users = operator_users.UserHandlers(authenticator, Users(meta, keyring, sealer, root.access_key), limits)
     operator_app = OperatorApp("api.operator")
     operator_app.port = ObjectPort(

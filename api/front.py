@@ -33,13 +33,19 @@ class Front:
 
     def error(self, error: TrilithError, request_id: str, scope: HTTPScope) -> Response:
         """The answer to a request that failed outside of its dialect, in that dialect's words."""
-        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-        return self._dialect(scope["raw_path"], host).error(error, request_id, scope["method"], scope["raw_path"])
+        return self._dialect(scope["raw_path"], host_of(scope)).error(
+            error, request_id, scope["method"], scope["raw_path"]
+        )
 
     def _dialect(self, path: bytes, host: str) -> Dialect:
         if not is_native(path) or bucket_of_host(host, self._domains) is not None:
             return self._s3
         return self._native
+
+
+def host_of(scope: HTTPScope) -> str:
+    """The Host header, '' if there is none."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
 
 
 def is_native(path: bytes) -> bool:

@@ -24,9 +24,9 @@ def resolve(host: str, path: bytes, domains: tuple[str, ...]) -> Address:
     if bucket is not None:
         key = percent_decode(path[1:])
         return Address(bucket.encode(), key or None, virtual=True)
-    first, slash, rest = path[1:].partition(b"/")
+    first, _, rest = path[1:].partition(b"/")
     if not first:
-        return Address(None, percent_decode(rest) or None if slash else None)
+        return Address(b"" if rest else None, percent_decode(rest) or None)
     return Address(percent_decode(first), percent_decode(rest) or None)
 
 
@@ -40,9 +40,9 @@ def bucket_of_host(host: str, domains: tuple[str, ...]) -> str | None:
 
 
 def host_name(host: str) -> str:
-    """A Host header's name in lower case, without its port."""
+    """A Host header's name in lower case, without its port, which may be empty, and without the root's dot."""
     name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdigit() else host).lower()
+    return (name if colon and (port.isdigit() or not port) else host).lower().removesuffix(".")
 
 
 def object_url(scheme: str, host: str, domains: tuple[str, ...], bucket: str, key: str) -> str:
