@@ -9,11 +9,13 @@ import trio
 from chunkd.client import NodeStatus
 from metaraft.commands import (
     Command,
-    Result,
 )
 from metaraft.queries import (
     Answer,
     Query,
+)
+from metaraft.results import (
+    Result,
 )
 
 

@@ -17,7 +17,10 @@ from chaos.local import LocalCluster
 from cluster.config import Config
 from cluster.identity import load_identity
 from metaraft.client import MetaClient
-from metaraft.commands import CreateBucket, PutObject
+from metaraft.commands import (
+    CreateBucket,
+    PutObject,
+)
 from metaraft.model import Bucket, Copies, Inline
 from metaraft.queries import BucketFound, GetBucket
 

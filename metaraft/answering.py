@@ -9,9 +9,6 @@ from cluster.errors import UNDECODABLE, Refused
 from cluster.limits import LIST_LIMIT_MAX
 from metaraft import answering_objects, answering_users, listing_uploads
 from metaraft.answering_objects import StoredObjectFound
-from metaraft.commands import (
-    Failed,
-)
 from metaraft.conditions import refused
 from metaraft.listing import list_objects
 from metaraft.listing_versions import list_versions
@@ -51,6 +48,9 @@ from metaraft.queries import (
     SpaceFound,
     StraysFound,
     UsageFound,
+)
+from metaraft.results import (
+    Failed,
 )
 from metaraft.rows import (
     CHUNK_ID_BYTES,

@@ -8,9 +8,6 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from metaraft.commands import (
-    Failed,
-)
 from metaraft.conditions import refused
 from metaraft.listing import decode_head
 from metaraft.lookups import (
@@ -29,6 +26,9 @@ from metaraft.queries import (
     GetParts,
     HoldersFound,
     PartsFound,
+)
+from metaraft.results import (
+    Failed,
 )
 from metaraft.rows import (
     CHUNK_ID_BYTES,

@@ -3,9 +3,6 @@
 import msgspec
 
 from cluster.limits import LIST_LIMIT_MAX
-from metaraft.commands import (
-    Failed,
-)
 from metaraft.conditions import refused
 from metaraft.model import AccessKey, User
 from metaraft.queries import (
@@ -16,6 +13,9 @@ from metaraft.queries import (
     ListUsers,
     UserFound,
     UsersFound,
+)
+from metaraft.results import (
+    Failed,
 )
 from metaraft.rows import Kind, Reader, access_key_key, prefix, successor, user_id_key, user_key, user_keys_key
 

@@ -23,14 +23,16 @@ from cluster.rpc import Channel
 from metaraft.commands import (
     Command,
     Envelope,
-    Failed,
-    Result,
 )
 from metaraft.model import DEFAULT_SPACE
 from metaraft.queries import (
     Answer,
     Ask,
     Query,
+)
+from metaraft.results import (
+    Failed,
+    Result,
 )
 from metaraft.wire import (
     SERVICE,

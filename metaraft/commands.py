@@ -1,5 +1,5 @@
-"""The closed set of commands: what changes the metadata, through the log, and their results. Tagged msgspec unions;
-nothing else is decoded and nothing is unpickled. What is only read is in `metaraft.queries`.
+"""The closed set of commands: what changes the metadata, through the log. Tagged msgspec unions; nothing else is decoded
+and nothing is unpickled. Their results are in `metaraft.results`; what is only read is in `metaraft.queries`.
 
 A command is proposed inside an `Envelope`, which makes it exactly-once: `key` names the attempt, and apply refuses
 it after `not_after_ms` of state time and keeps its result until a minute past that. `version` of the envelope is
@@ -13,20 +13,15 @@ import msgspec
 from metaraft.model import (
     AccessKey,
     Body,
-    Bucket,
     Checksum,
     ChecksumAlgorithm,
     ChecksumType,
     Disk,
     Part,
     Scheme,
-    Upload,
     User,
-    Versioning,
     Which,
 )
-
-# ---- commands
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True):
@@ -424,96 +419,3 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
     state_time_ms: int
     envelopes: tuple[msgspec.Raw, ...]
-
-
-# ---- answers to commands
-
-
-class Done(msgspec.Struct, frozen=True, tag="done"):
-    """The command had its effect (or none was needed)."""
-
-    revision: int
-
-
-class BucketDone(msgspec.Struct, frozen=True, tag="bucket_done"):
-    """The bucket as made."""
-
-    bucket: Bucket
-
-
-class ObjectDone(msgspec.Struct, frozen=True, tag="object_done"):
-    """What a put, copy or delete made: the new version's revision, time and ETag.
-
-    `existed`: a version was current before. `null`: the version's id is `null`. `delete_marker`: what was made, or what
-    was deleted by its id, is one. `size` and `checksums` are the version's.
-    """
-
-    revision: int
-    created_ms: int
-    etag: str
-    existed: bool
-    null: bool = True
-    delete_marker: bool = False
-    size: int = 0
-    checksums: dict[ChecksumAlgorithm, Checksum] = {}
-    versioning: Versioning = "off"
-
-
-class UploadDone(msgspec.Struct, frozen=True, tag="upload_done"):
-    """The upload as begun."""
-
-    upload: Upload
-
-
-class PartDone(msgspec.Struct, frozen=True, tag="part_done"):
-    """The part as made, without its chunks."""
-
-    number: int
-    created_ms: int
-    etag: str
-
-
-class Dereferenced(msgspec.Struct, frozen=True, tag="dereferenced"):
-    """How many references were taken down, and whether trash rows are left."""
-
-    references: int
-    more: bool
-
-
-class CondemnedChunk(msgspec.Struct, frozen=True, array_like=True):
-    """A chunk that nothing refers to under its scheme, and the disks to delete it from."""
-
-    scheme: Scheme
-    chunk_id: bytes
-    holders: tuple[bytes, ...]
-
-
-class Condemned(msgspec.Struct, frozen=True, tag="condemned"):
-    """Chunks condemned by this command or before, and the horizon they may be deleted under; `cursor` None when the
-    walk is done."""
-
-    horizon: int
-    chunks: tuple[CondemnedChunk, ...]
-    cursor: bytes | None
-
-
-class StewardDone(msgspec.Struct, frozen=True, tag="steward_done"):
-    """The epoch of the stewardship that was taken or renewed."""
-
-    epoch: int
-
-
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """A deterministic refusal by the state machine: a code and message of `cluster.errors`.
-
-    Kinds: `refused`, or `unavailable` for PutAgain, SourceChanged, UploadChanged, LogFull and NoSpace. Besides what a
-    command names: TooLate, BadCommand, NoSuchSpace, UnknownLevel. A `refused` result is kept under its idempotency key
-    like any other, an `unavailable` one is not: the same key may be tried again.
-    """
-
-    kind: Literal["refused", "unavailable"]
-    code: str
-    message: str
-
-
-type Result = Done | BucketDone | ObjectDone | UploadDone | PartDone | Dereferenced | Condemned | StewardDone | Failed

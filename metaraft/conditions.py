@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from metaraft.commands import (
     Condition,
+)
+from metaraft.results import (
     Failed,
 )
 

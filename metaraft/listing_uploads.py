@@ -5,9 +5,6 @@ from collections.abc import Iterator
 import msgspec
 
 from cluster.limits import KEY_BYTES_MAX, LIST_LIMIT_MAX
-from metaraft.commands import (
-    Failed,
-)
 from metaraft.conditions import refused
 from metaraft.listing_places import (
     PAGE_BYTES_MAX,
@@ -29,6 +26,9 @@ from metaraft.queries import (
     StaleUploadsFound,
     UploadFound,
     UploadsFound,
+)
+from metaraft.results import (
+    Failed,
 )
 from metaraft.rows import (
     UPLOAD_ID_BYTES,

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from metaraft.commands import (
-    Failed,
-)
 from metaraft.conditions import refused
 from metaraft.model import Bucket, Chunk, ChunkRef, Scheme
+from metaraft.results import (
+    Failed,
+)
 from metaraft.rows import (
     SCHEME_BYTES,
     Kind,

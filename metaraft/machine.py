@@ -44,17 +44,14 @@ from metaraft.commands import (
     DeleteBucket,
     DeleteObject,
     Dereference,
-    Done,
     DropHolder,
     Envelope,
-    Failed,
     PutObject,
     PutPart,
     RaiseLevel,
     RegisterDisk,
     RemoveAccessKey,
     RemoveUser,
-    Result,
     SetBucketSetting,
     SetTags,
     SetVersioning,
@@ -65,6 +62,11 @@ from metaraft.conditions import refused
 from metaraft.machine_books import Books, encode, no_such_bucket
 from metaraft.machine_steward import fenced
 from metaraft.model import DEFAULT_SPACE
+from metaraft.results import (
+    Done,
+    Failed,
+    Result,
+)
 from metaraft.rows import LEVEL, STATE_KEY, Kind, Rows, Space, State, prefix, results_key, space_key, successor
 
 RESULT_KEPT_MS = 60_000

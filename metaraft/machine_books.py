@@ -6,11 +6,11 @@ rows are whole only after it; what is cached is what the rows say, and only the 
 
 import msgspec
 
-from metaraft.commands import (
-    Failed,
-)
 from metaraft.conditions import refused
 from metaraft.model import Bucket, Disk, Usage
+from metaraft.results import (
+    Failed,
+)
 from metaraft.rows import (
     DISK_ID_BYTES,
     STATE_KEY,

@@ -4,18 +4,20 @@ import msgspec
 
 from cluster.limits import KIB
 from metaraft.commands import (
-    BucketDone,
     CreateBucket,
     DeleteBucket,
-    Done,
     RegisterDisk,
-    Result,
     SetBucketSetting,
     SetVersioning,
 )
 from metaraft.conditions import refused
 from metaraft.machine_books import OWNER_BYTES_MAX, Books, no_such_bucket
 from metaraft.model import Bucket, Copies, Scheme
+from metaraft.results import (
+    BucketDone,
+    Done,
+    Result,
+)
 from metaraft.rows import DISK_ID_BYTES, Kind, bucket_key, setting_key, successor
 
 BUCKET_NAME_BYTES_MAX = 63

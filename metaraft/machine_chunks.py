@@ -27,18 +27,20 @@ from cluster.limits import CHUNK_BYTES
 from metaraft.commands import (
     AddHolders,
     Condemn,
-    Condemned,
-    CondemnedChunk,
-    Done,
     DropHolder,
-    Failed,
-    Result,
     StoredChunk,
 )
 from metaraft.conditions import refused
 from metaraft.lookups import chunk_schemes
 from metaraft.machine_books import Books, encode
 from metaraft.model import Chunk, Copies, Part, Scheme
+from metaraft.results import (
+    Condemned,
+    CondemnedChunk,
+    Done,
+    Failed,
+    Result,
+)
 from metaraft.rows import (
     CHUNK_ID_BYTES,
     SCHEME_BYTES,

@@ -6,7 +6,12 @@ replaced or deleted leaves its bucket and the usage at once, and its references 
 
 import msgspec
 
-from metaraft.commands import CopyObject, DeleteObject, Failed, ObjectDone, PutObject, Result, SetTags
+from metaraft.commands import (
+    CopyObject,
+    DeleteObject,
+    PutObject,
+    SetTags,
+)
 from metaraft.conditions import refused, unmet
 from metaraft.machine_books import Books, no_such_bucket
 from metaraft.machine_chunks import Referenced, check_copy, check_new, write
@@ -37,6 +42,11 @@ from metaraft.model import (
     Part,
     Parts,
     Version,
+)
+from metaraft.results import (
+    Failed,
+    ObjectDone,
+    Result,
 )
 
 

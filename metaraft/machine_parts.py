@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from metaraft.commands import CopyPart, Failed, PartDone, PutPart, Result
+from metaraft.commands import (
+    CopyPart,
+    PutPart,
+)
 from metaraft.conditions import refused
 from metaraft.machine_books import Books, encode, no_such_bucket
 from metaraft.machine_chunks import Referenced, check_copy, check_new, write
@@ -30,6 +33,11 @@ from metaraft.model import (
     Parts,
     Scheme,
     Upload,
+)
+from metaraft.results import (
+    Failed,
+    PartDone,
+    Result,
 )
 from metaraft.rows import (
     UPLOAD_ID_BYTES,

@@ -16,14 +16,16 @@ from metaraft.commands import (
     Condemn,
     Dereference,
     DropHolder,
-    Failed,
-    Result,
-    StewardDone,
     TakeStewardship,
 )
 from metaraft.conditions import refused
 from metaraft.machine_books import Books, encode
 from metaraft.model import STEWARD_LEASE_MS
+from metaraft.results import (
+    Failed,
+    Result,
+    StewardDone,
+)
 from metaraft.rows import STEWARDSHIP_KEY, Stewardship
 
 HOLDER_BYTES_MAX = 255

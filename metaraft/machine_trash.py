@@ -15,10 +15,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from metaraft.commands import Dereference, Dereferenced, Result
+from metaraft.commands import (
+    Dereference,
+)
 from metaraft.machine_books import Books, encode
 from metaraft.machine_chunks import ROWS_MAX, lower, references
 from metaraft.model import Assembled, Body, ChunkRef, DeleteMarker, Inline, Part, PartHead, Parts
+from metaraft.results import (
+    Dereferenced,
+    Result,
+)
 from metaraft.rows import (
     UPLOAD_ID_BYTES,
     Assembly,

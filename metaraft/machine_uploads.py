@@ -15,11 +15,6 @@ from metaraft.commands import (
     AbortUpload,
     CompleteUpload,
     CreateUpload,
-    Done,
-    Failed,
-    ObjectDone,
-    Result,
-    UploadDone,
 )
 from metaraft.conditions import refused, unmet
 from metaraft.machine_books import Books, encode
@@ -38,6 +33,13 @@ from metaraft.machine_versions import (
     present,
 )
 from metaraft.model import Assembled, Bucket, Upload, Version
+from metaraft.results import (
+    Done,
+    Failed,
+    ObjectDone,
+    Result,
+    UploadDone,
+)
 from metaraft.rows import Assembly, PartRows, Trash, assembly_key, parts_key, successor, upload_key
 
 NONCE_BYTES = 8

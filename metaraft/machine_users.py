@@ -12,15 +12,17 @@ import msgspec
 from metaraft.commands import (
     AddAccessKey,
     AddUser,
-    Done,
-    Failed,
     RemoveAccessKey,
     RemoveUser,
-    Result,
 )
 from metaraft.conditions import refused
 from metaraft.machine_books import OWNER_BYTES_MAX, Books, encode
 from metaraft.model import AccessKey, User
+from metaraft.results import (
+    Done,
+    Failed,
+    Result,
+)
 from metaraft.rows import access_key_key, successor, user_email_key, user_id_key, user_key, user_keys_key
 
 USERS_MAX = 10_000

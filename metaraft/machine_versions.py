@@ -16,11 +16,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from metaraft.commands import Failed, ObjectDone
 from metaraft.conditions import Present, refused
 from metaraft.machine_books import OWNER_BYTES_MAX, Books, encode, no_such_bucket
 from metaraft.machine_trash import Given, discard, give_up
 from metaraft.model import Bucket, DeleteMarker, Version, Versioning, Which
+from metaraft.results import (
+    Failed,
+    ObjectDone,
+)
 from metaraft.rows import (
     REVISION_MAX,
     PartRows,

@@ -6,7 +6,6 @@ A query that finds nothing, or is wrong, is answered by `Failed`, whose codes ea
 
 import msgspec
 
-from metaraft.commands import Failed
 from metaraft.model import (
     AccessKey,
     Bucket,
@@ -22,6 +21,9 @@ from metaraft.model import (
     User,
     Version,
     Which,
+)
+from metaraft.results import (
+    Failed,
 )
 
 # ---- queries

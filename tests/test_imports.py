@@ -19,6 +19,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "metaraft.model",
         "metaraft.commands",
         "metaraft.queries",
+        "metaraft.results",
         "chunkd.client",
         "chunkd.blocks",
     ),

@@ -7,7 +7,13 @@ from api.names import check_bucket
 from api.operations.calls import Call
 from api.operations.metadata import Metadata
 from cluster.errors import Refused
-from metaraft.commands import BucketDone, Command, CreateBucket, DeleteBucket, Result, SetBucketSetting, SetVersioning
+from metaraft.commands import (
+    Command,
+    CreateBucket,
+    DeleteBucket,
+    SetBucketSetting,
+    SetVersioning,
+)
 from metaraft.model import Bucket, Scheme
 from metaraft.queries import (
     BucketFound,
@@ -16,6 +22,10 @@ from metaraft.queries import (
     GetBucket,
     GetBucketSetting,
     ListBuckets,
+)
+from metaraft.results import (
+    BucketDone,
+    Result,
 )
 
 CACHE_S = 10.0

@@ -7,7 +7,12 @@ from api.operations.calls import Call
 from api.operations.metadata import Metadata
 from api.writer import Stored
 from cluster.errors import Unavailable
-from metaraft.commands import Command, Result
+from metaraft.commands import (
+    Command,
+)
+from metaraft.results import (
+    Result,
+)
 
 
 class Commits:

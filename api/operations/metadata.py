@@ -5,11 +5,13 @@ from typing import Protocol
 
 from metaraft.commands import (
     Command,
-    Result,
 )
 from metaraft.queries import (
     Answer,
     Query,
+)
+from metaraft.results import (
+    Result,
 )
 
 

@@ -21,9 +21,18 @@ from api.ranges import Span
 from api.reader import Reader
 from api.writer import Stored, Writer
 from cluster.errors import Refused, Unavailable
-from metaraft.commands import Condition, CopyObject, DeleteObject, ObjectDone, PutObject, SetTags
+from metaraft.commands import (
+    Condition,
+    CopyObject,
+    DeleteObject,
+    PutObject,
+    SetTags,
+)
 from metaraft.model import Bucket, Checksum, ChecksumAlgorithm, Version, Which
 from metaraft.queries import ObjectFound
+from metaraft.results import (
+    ObjectDone,
+)
 
 UNREAD = 0
 """A revision that no version has: a copy of what was not there is refused, whatever is there by then."""

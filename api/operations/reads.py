@@ -17,7 +17,9 @@ from api.ranges import Span
 from api.reader import Reader
 from cluster.errors import Refused
 from cluster.limits import LIST_LIMIT_MAX
-from metaraft.commands import Condition
+from metaraft.commands import (
+    Condition,
+)
 from metaraft.model import Assembled, ChecksumAlgorithm, DeleteMarker, Inline, PartHead, Which
 from metaraft.queries import GetObject, GetParts, ObjectFound, PartsFound
 

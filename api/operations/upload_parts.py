@@ -22,8 +22,15 @@ from api.upload import Packet, check_size
 from api.writer import Writer
 from cluster.errors import Refused, Unavailable
 from cluster.limits import Limits
-from metaraft.commands import Condition, CopyPart, PartDone, PutPart
+from metaraft.commands import (
+    Condition,
+    CopyPart,
+    PutPart,
+)
 from metaraft.queries import ObjectFound, UploadFound
+from metaraft.results import (
+    PartDone,
+)
 
 
 class UploadParts(UploadReads):

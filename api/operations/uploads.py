@@ -14,8 +14,17 @@ from api.operations.upload_parts import UploadParts
 from api.operations.values import Description, NamedPart, Written
 from cluster.errors import Refused, Unavailable
 from cluster.limits import LIST_LIMIT_MAX, UPLOAD_PARTS_MAX
-from metaraft.commands import AbortUpload, CompleteUpload, Condition, CreateUpload, ObjectDone, UploadDone
+from metaraft.commands import (
+    AbortUpload,
+    CompleteUpload,
+    Condition,
+    CreateUpload,
+)
 from metaraft.model import Checksum, ChecksumAlgorithm, ChecksumType, PartHead, Upload
+from metaraft.results import (
+    ObjectDone,
+    UploadDone,
+)
 
 NO_GENERATION = 0
 """Of an upload that is not there: a complete that names it can only be one more of one that was done."""

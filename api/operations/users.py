@@ -15,7 +15,12 @@ from api.operations.calls import Call
 from api.operations.metadata import Metadata
 from cluster.errors import Refused
 from cluster.identity import Credentials, random_credentials
-from metaraft.commands import AddAccessKey, AddUser, RemoveAccessKey, RemoveUser
+from metaraft.commands import (
+    AddAccessKey,
+    AddUser,
+    RemoveAccessKey,
+    RemoveUser,
+)
 from metaraft.model import AccessKey, User
 from metaraft.queries import ListUsers, UsersFound
 

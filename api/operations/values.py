@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 
 from api.operations.versions import done_version
-from metaraft.commands import ObjectDone
 from metaraft.model import Checksum, ChecksumAlgorithm, Which
+from metaraft.results import (
+    ObjectDone,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ An upload's id has 16 bytes, the revision of its beginning and 8 random ones, sh
 import re
 
 from cluster.errors import Refused
-from metaraft.commands import ObjectDone
 from metaraft.model import Bucket, Version, Which
+from metaraft.results import (
+    ObjectDone,
+)
 
 NULL = "null"
 

@@ -26,7 +26,9 @@ from api.s3.lookups import exists
 from api.s3.objects import byte_count, holds_without_object
 from api.times import parse_iso_ms
 from cluster.errors import Refused, TrilithError
-from metaraft.commands import Condition
+from metaraft.commands import (
+    Condition,
+)
 
 KEYS_MAX = 1000
 """S3: DeleteObjects."""

@@ -10,7 +10,9 @@ from api.operations.reads import Reads
 from api.s3.exchange import Exchange
 from api.s3.fields import version_of
 from cluster.errors import Refused, Unavailable
-from metaraft.commands import Condition
+from metaraft.commands import (
+    Condition,
+)
 from metaraft.queries import ObjectFound
 
 CHECK_S = 2.0

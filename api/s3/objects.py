@@ -16,7 +16,9 @@ from api.s3.paging import invalid_argument
 from api.s3.tagging import parse_header
 from cluster.errors import Refused
 from cluster.limits import Limits
-from metaraft.commands import Condition
+from metaraft.commands import (
+    Condition,
+)
 
 _IF_MADE = "x-amz-if-match-last-modified-time"
 _IF_SIZE = "x-amz-if-match-size"

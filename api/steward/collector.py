@@ -42,14 +42,16 @@ from metaraft.commands import (
     AbortUpload,
     Command,
     Condemn,
-    Condemned,
-    CondemnedChunk,
     Dereference,
-    Dereferenced,
     DropHolder,
-    Result,
 )
 from metaraft.queries import ListStaleUploads, StaleUploadsFound
+from metaraft.results import (
+    Condemned,
+    CondemnedChunk,
+    Dereferenced,
+    Result,
+)
 
 REFERENCES = 1000
 """References that one command takes down: all that it may."""

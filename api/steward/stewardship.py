@@ -12,8 +12,13 @@ from api.peers import Metadata
 from cluster.errors import Refused, TrilithError
 from cluster.limits import Timings
 from cluster.log import get_logger
-from metaraft.commands import StewardDone, TakeStewardship
+from metaraft.commands import (
+    TakeStewardship,
+)
 from metaraft.model import STEWARD_LEASE_MS
+from metaraft.results import (
+    StewardDone,
+)
 
 RENEW_S = STEWARD_LEASE_MS / 1000 / 3
 """Two renewals may fail before the lease is over. Who waits for the stewardship asks as often."""

@@ -28,9 +28,7 @@ from cluster.limits import Limits, Timings
 from metaraft.commands import (
     AddHolders,
     Command,
-    Done,
     RegisterDisk,
-    Result,
 )
 from metaraft.model import Bucket, Chunk, Copies, Disk, SpaceInfo, Version
 from metaraft.queries import (
@@ -41,6 +39,10 @@ from metaraft.queries import (
     ObjectFound,
     Query,
     SpaceFound,
+)
+from metaraft.results import (
+    Done,
+    Result,
 )
 from tests.chunkd.worlds import make_config, node_store
 

@@ -5,8 +5,14 @@ from collections.abc import Mapping
 import trio
 
 from cluster.errors import Refused, TrilithError, Unavailable
-from metaraft.commands import Command, Failed, Result
+from metaraft.commands import (
+    Command,
+)
 from metaraft.queries import Answer, Query
+from metaraft.results import (
+    Failed,
+    Result,
+)
 from tests.metaraft.metadata import Metadata
 
 

@@ -16,9 +16,15 @@ from api.operations.values import Description, NamedPart, Written
 from api.ranges import Span
 from cluster.errors import Refused, Unavailable
 from cluster.limits import Limits
-from metaraft.commands import Command, Failed, Result
+from metaraft.commands import (
+    Command,
+)
 from metaraft.model import ChecksumAlgorithm, Copies, Upload, Which
 from metaraft.queries import Answer, ObjectFound, Query
+from metaraft.results import (
+    Failed,
+    Result,
+)
 from tests.api.disks import World, world
 from tests.metaraft.metadata import Metadata
 

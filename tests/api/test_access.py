@@ -31,7 +31,12 @@ from api.operations.calls import Call
 from api.operations.users import NewUser, Users
 from cluster.errors import Corrupt, Refused, Unavailable
 from cluster.identity import Credentials
-from metaraft.commands import AddUser, CreateBucket, DeleteBucket, RemoveAccessKey
+from metaraft.commands import (
+    AddUser,
+    CreateBucket,
+    DeleteBucket,
+    RemoveAccessKey,
+)
 from metaraft.model import AccessKey, Copies, User
 from metaraft.queries import GetAccessKey
 from tests.api.local_metadata import LocalMetadata

@@ -10,7 +10,12 @@ import trio
 from api.conditions import NO_CONDITION
 from api.digests import Digester
 from api.operations.values import NamedPart, Written
-from metaraft.commands import Command, CompleteUpload, Condition, CopyPart
+from metaraft.commands import (
+    Command,
+    CompleteUpload,
+    Condition,
+    CopyPart,
+)
 from metaraft.model import Checksum, ChecksumAlgorithm, ChecksumType, Upload
 from metaraft.queries import ListParts, Query
 from tests.api.disks import random_bytes

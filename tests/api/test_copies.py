@@ -14,7 +14,12 @@ from api.operations.versions import parse_version
 from api.ranges import Span
 from cluster.errors import Refused
 from cluster.limits import CHUNK_BYTES, Limits
-from metaraft.commands import Command, Condition, CopyObject, CopyPart
+from metaraft.commands import (
+    Command,
+    Condition,
+    CopyObject,
+    CopyPart,
+)
 from metaraft.model import Checksum, ChecksumAlgorithm, Copies, Upload, Which
 from metaraft.queries import Query
 from tests.api.disks import random_bytes

@@ -14,14 +14,16 @@ from metaraft.commands import (
     Ack,
     AddHolders,
     Command,
-    Done,
-    Result,
     StoredChunk,
 )
 from metaraft.model import Copies
 from metaraft.queries import (
     Answer,
     Query,
+)
+from metaraft.results import (
+    Done,
+    Result,
 )
 from tests.chunkd.worlds import make_config
 

@@ -9,7 +9,10 @@ import pytest
 from api.conditions import NO_CONDITION
 from cluster.errors import Unavailable
 from cluster.limits import CHUNK_BYTES, MIB
-from metaraft.commands import CompleteUpload, CopyPart
+from metaraft.commands import (
+    CompleteUpload,
+    CopyPart,
+)
 from metaraft.queries import GetHolders, GetParts
 from tests.api.disks import random_bytes
 from tests.api.operating import Operating, operating

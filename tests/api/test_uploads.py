@@ -14,7 +14,9 @@ from api.operations.values import Description, NamedPart, Source
 from api.operations.versions import parse_version
 from api.ranges import Span
 from cluster.limits import CHUNK_BYTES, Limits
-from metaraft.commands import PutPart
+from metaraft.commands import (
+    PutPart,
+)
 from metaraft.model import Checksum, ChecksumAlgorithm, ChecksumType, Upload
 from tests.api.disks import random_bytes
 from tests.api.operating import (

@@ -17,7 +17,9 @@ from api.operations.calls import Call
 from api.operations.values import Description
 from cluster.errors import Corrupt, Unavailable
 from cluster.limits import Limits
-from metaraft.commands import Condition
+from metaraft.commands import (
+    Condition,
+)
 from metaraft.queries import AccessKeyFound, GetAccessKey
 from tests.api.whole import ACCESS, CLUSTER_KEY, KEY, SECRET, Answer, Whole, whole
 

@@ -18,7 +18,9 @@ from api.operations.versions import (
     which_id,
 )
 from cluster.errors import Refused
-from metaraft.commands import Condition
+from metaraft.commands import (
+    Condition,
+)
 from metaraft.model import Which
 from metaraft.queries import ListedVersion
 from tests.api.operating import PLAIN, Body, Operating, operating

@@ -13,10 +13,8 @@ from metaraft.commands import (
     Condition,
     CreateBucket,
     Envelope,
-    Failed,
     PutObject,
     RegisterDisk,
-    Result,
     StoredChunk,
 )
 from metaraft.machine import Machine, found
@@ -26,6 +24,10 @@ from metaraft.queries import (
     Answer,
     Ask,
     Query,
+)
+from metaraft.results import (
+    Failed,
+    Result,
 )
 from metaraft.rows import Reader
 

@@ -6,8 +6,10 @@ from cluster.errors import TrilithError
 from metaraft.commands import (
     Batch,
     Envelope,
-    Result,
     Touch,
+)
+from metaraft.results import (
+    Result,
 )
 from metaraft.wire import decode_commit_answer, encode
 

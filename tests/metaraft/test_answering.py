@@ -11,7 +11,6 @@ from metaraft.commands import (
     CreateBucket,
     DeleteObject,
     Dereference,
-    Failed,
     SetBucketSetting,
 )
 from metaraft.model import Coded, Copies, SpaceInfo, Usage
@@ -35,6 +34,9 @@ from metaraft.queries import (
     SpaceFound,
     StraysFound,
     UsageFound,
+)
+from metaraft.results import (
+    Failed,
 )
 from tests.metaraft.metadata import (
     COPIES,

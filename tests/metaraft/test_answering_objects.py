@@ -5,7 +5,6 @@ import pytest
 
 from metaraft.answering_objects import FIRST_REFERENCES_MAX, REFERENCES_MAX
 from metaraft.commands import (
-    Failed,
     SetVersioning,
 )
 from metaraft.model import Assembled, Chunk, ChunkRef, DeleteMarker, PartHead, UploadedPart, Which
@@ -14,6 +13,9 @@ from metaraft.queries import (
     GetParts,
     ObjectFound,
     PartsFound,
+)
+from metaraft.results import (
+    Failed,
 )
 from metaraft.rows import Kind, assembly_key, chunk_key, part_key, scheme_bytes, version_key, versions_key
 from tests.metaraft.listings import keep_null, keep_version, upload_id, version

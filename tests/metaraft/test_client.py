@@ -18,9 +18,7 @@ from cluster.limits import Limits, Timings
 from cluster.rpc import Reply, Request, Service, serve
 from metaraft.client import MetaClient
 from metaraft.commands import (
-    Done,
     Envelope,
-    Failed,
     Touch,
 )
 from metaraft.commits import not_leader
@@ -28,6 +26,10 @@ from metaraft.queries import (
     Ask,
     BucketsFound,
     ListBuckets,
+)
+from metaraft.results import (
+    Done,
+    Failed,
 )
 from metaraft.wire import SERVICE, CommitAnswer, MemberStatus, Method, ReadAnswer, encode
 from tests.metaraft.members import identity, soon

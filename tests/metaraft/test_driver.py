@@ -18,7 +18,6 @@ from cluster.limits import Limits, Timings
 from metaraft.applier import INLINE_BYTES_MAX, Applier, DiskFailed
 from metaraft.commands import (
     Batch,
-    Done,
     Touch,
 )
 from metaraft.core import Core, Message
@@ -26,6 +25,9 @@ from metaraft.core_messages import Append, AppendAnswer, PreVote, PreVoteAnswer,
 from metaraft.driver import Driver
 from metaraft.journal import Entry, Journal
 from metaraft.pace import INLINE_S_MAX
+from metaraft.results import (
+    Done,
+)
 from metaraft.wire import encode
 from tests.metaraft.members import PATIENCE_S
 from tests.metaraft.replies import Kept, envelope

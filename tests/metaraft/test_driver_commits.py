@@ -7,13 +7,15 @@ from cluster.errors import Unavailable
 from cluster.limits import Limits
 from metaraft.commands import (
     CreateBucket,
-    Done,
     Envelope,
     RaiseLevel,
     SetBucketSetting,
 )
 from metaraft.commits import Commits, Executed
 from metaraft.model import Copies
+from metaraft.results import (
+    Done,
+)
 from metaraft.wire import NOT_AFTER_AHEAD_MS_MAX, decode_commit_answer, encode
 from tests.metaraft.replies import Kept, batch_of, envelope
 

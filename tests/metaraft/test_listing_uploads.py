@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from metaraft.commands import (
     CreateBucket,
-    Failed,
 )
 from metaraft.model import Copies, PartHead, Upload
 from metaraft.queries import (
@@ -19,6 +18,9 @@ from metaraft.queries import (
     StaleUploadsFound,
     UploadFound,
     UploadsFound,
+)
+from metaraft.results import (
+    Failed,
 )
 from metaraft.rows import Kind, part_key, upload_key
 from tests.metaraft.listings import (

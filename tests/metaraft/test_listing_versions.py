@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 
 from metaraft.commands import (
     CreateBucket,
-    Failed,
 )
 from metaraft.model import Checksum
 from metaraft.queries import (
     ListedVersion,
     ListVersions,
     VersionsFound,
+)
+from metaraft.results import (
+    Failed,
 )
 from metaraft.rows import version_key, versions_key
 from tests.metaraft.listings import (

@@ -8,12 +8,8 @@ from metaraft.commands import (
     CreateUpload,
     DeleteBucket,
     DeleteObject,
-    Done,
-    Failed,
-    ObjectDone,
     SetBucketSetting,
     SetVersioning,
-    UploadDone,
 )
 from metaraft.machine_buckets import SETTING_BYTES_MAX, SETTINGS_MAX
 from metaraft.model import Bucket, Versioning, Which
@@ -22,6 +18,12 @@ from metaraft.queries import (
     BucketSettingFound,
     GetBucket,
     GetBucketSetting,
+)
+from metaraft.results import (
+    Done,
+    Failed,
+    ObjectDone,
+    UploadDone,
 )
 from metaraft.rows import Kind
 from tests.metaraft.metadata import COPIES, Metadata, put, with_bucket

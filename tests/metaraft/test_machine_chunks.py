@@ -6,17 +6,11 @@ import pytest
 from metaraft.commands import (
     AddHolders,
     Condemn,
-    Condemned,
-    CondemnedChunk,
     CopyObject,
     CreateBucket,
     DeleteObject,
     Dereference,
-    Dereferenced,
-    Done,
     DropHolder,
-    Failed,
-    ObjectDone,
     RegisterDisk,
     StoredChunk,
 )
@@ -30,6 +24,14 @@ from metaraft.queries import (
     HoldersFound,
     ObjectFound,
     SpaceFound,
+)
+from metaraft.results import (
+    Condemned,
+    CondemnedChunk,
+    Dereferenced,
+    Done,
+    Failed,
+    ObjectDone,
 )
 from metaraft.rows import Kind, disk_key
 from tests.metaraft.metadata import COPIES, Metadata, acks, chunk_id, disk_id, encode, put_chunks, with_bucket

@@ -18,24 +18,16 @@ from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, 
 from metaraft.commands import (
     Ack,
     AddHolders,
-    BucketDone,
     Command,
     Condemn,
-    Condemned,
     Condition,
     CopyObject,
     CreateBucket,
     DeleteBucket,
     DeleteObject,
     Dereference,
-    Dereferenced,
-    Done,
     DropHolder,
-    Failed,
-    ObjectDone,
     RegisterDisk,
-    Result,
-    StewardDone,
     StoredChunk,
     TakeStewardship,
 )
@@ -45,6 +37,16 @@ from metaraft.queries import (
     ListObjects,
     ObjectsFound,
     UsageFound,
+)
+from metaraft.results import (
+    BucketDone,
+    Condemned,
+    Dereferenced,
+    Done,
+    Failed,
+    ObjectDone,
+    Result,
+    StewardDone,
 )
 from metaraft.rows import Kind
 from tests.metaraft.metadata import COPIES, Metadata, chunk_id, disk_id, envelope, etag, put, put_chunks

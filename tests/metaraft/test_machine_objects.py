@@ -4,16 +4,12 @@ import msgspec
 import pytest
 
 from metaraft.commands import (
-    BucketDone,
     Command,
     Condition,
     CopyObject,
     CreateBucket,
     DeleteBucket,
     DeleteObject,
-    Done,
-    Failed,
-    ObjectDone,
 )
 from metaraft.conditions import Present, unmet
 from metaraft.machine_buckets import BUCKETS_MAX
@@ -25,6 +21,12 @@ from metaraft.queries import (
     GetUsage,
     ObjectFound,
     UsageFound,
+)
+from metaraft.results import (
+    BucketDone,
+    Done,
+    Failed,
+    ObjectDone,
 )
 from metaraft.rows import Kind, owner_key
 from tests.metaraft.metadata import (

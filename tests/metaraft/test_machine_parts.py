@@ -7,8 +7,6 @@ from metaraft.commands import (
     Command,
     CreateBucket,
     DeleteObject,
-    Failed,
-    PartDone,
 )
 from metaraft.machine_parts import PART_REFERENCES_MAX
 from metaraft.model import (
@@ -18,6 +16,10 @@ from metaraft.model import (
     Upload,
     Usage,
     Which,
+)
+from metaraft.results import (
+    Failed,
+    PartDone,
 )
 from tests.metaraft.metadata import COPIES, START_MS, Metadata, acks, chunk_id, put, put_chunks, with_bucket
 from tests.metaraft.versions import (

@@ -4,11 +4,7 @@ import msgspec
 import pytest
 
 from metaraft.commands import (
-    BucketDone,
     CreateBucket,
-    Done,
-    Failed,
-    ObjectDone,
     RaiseLevel,
     Touch,
 )
@@ -16,6 +12,12 @@ from metaraft.machine import RESULT_KEPT_MS, SWEEP_ROWS, Machine, UnknownMeaning
 from metaraft.model import Copies
 from metaraft.queries import (
     ListBuckets,
+)
+from metaraft.results import (
+    BucketDone,
+    Done,
+    Failed,
+    ObjectDone,
 )
 from metaraft.rows import Kind
 from tests.metaraft.metadata import (

@@ -6,19 +6,21 @@ from metaraft.commands import (
     AbortUpload,
     Command,
     Condemn,
-    Condemned,
     CreateUpload,
     DeleteObject,
     Dereference,
-    Dereferenced,
-    Done,
     DropHolder,
-    StewardDone,
     TakeStewardship,
-    UploadDone,
 )
 from metaraft.machine_steward import HOLDER_BYTES_MAX
 from metaraft.model import STEWARD_LEASE_MS
+from metaraft.results import (
+    Condemned,
+    Dereferenced,
+    Done,
+    StewardDone,
+    UploadDone,
+)
 from tests.metaraft.metadata import COPIES, Metadata, acks, chunk_id, disk_id, put_chunks, with_bucket
 
 

@@ -13,11 +13,7 @@ from metaraft.commands import (
     CreateUpload,
     DeleteBucket,
     DeleteObject,
-    Done,
-    Failed,
-    ObjectDone,
     PutObject,
-    UploadDone,
 )
 from metaraft.model import (
     Assembled,
@@ -27,6 +23,12 @@ from metaraft.model import (
     Usage,
     Versioning,
     Which,
+)
+from metaraft.results import (
+    Done,
+    Failed,
+    ObjectDone,
+    UploadDone,
 )
 from metaraft.rows import Assembly, Kind, PartRows
 from tests.metaraft.metadata import COPIES, START_MS, Metadata, acks, etag, put, put_chunks, with_bucket

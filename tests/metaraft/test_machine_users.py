@@ -10,8 +10,6 @@ from metaraft.commands import (
     AddAccessKey,
     AddUser,
     Command,
-    Done,
-    Failed,
     RemoveAccessKey,
     RemoveUser,
 )
@@ -25,6 +23,10 @@ from metaraft.queries import (
     Query,
     UserFound,
     UsersFound,
+)
+from metaraft.results import (
+    Done,
+    Failed,
 )
 from metaraft.rows import Kind
 from tests.metaraft.metadata import START_MS, Metadata, envelope

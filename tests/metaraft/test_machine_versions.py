@@ -11,13 +11,15 @@ from metaraft.commands import (
     CopyObject,
     DeleteObject,
     Dereference,
-    Failed,
-    ObjectDone,
     SetTags,
 )
 from metaraft.conditions import Present, unmet
 from metaraft.memory_rows import MemoryRows
 from metaraft.model import Checksum, ChecksumAlgorithm, DeleteMarker, Inline, Usage, Version, Versioning, Which
+from metaraft.results import (
+    Failed,
+    ObjectDone,
+)
 from metaraft.rows import Kind, owner_key
 from tests.metaraft.metadata import START_MS, Metadata, acks, etag, put, put_chunks, with_bucket
 from tests.metaraft.versions import kinds, made, null_row, set_versioning, trash_rows, value, versions

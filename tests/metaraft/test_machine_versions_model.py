@@ -18,24 +18,16 @@ from metaraft.commands import (
     AbortUpload,
     Command,
     Condemn,
-    Condemned,
     Condition,
     CopyObject,
     CreateBucket,
     CreateUpload,
     DeleteObject,
     Dereference,
-    Dereferenced,
-    Done,
     DropHolder,
-    Failed,
-    ObjectDone,
-    PartDone,
     RegisterDisk,
-    Result,
     SetTags,
     SetVersioning,
-    UploadDone,
 )
 from metaraft.model import (
     Assembled,
@@ -46,6 +38,16 @@ from metaraft.model import (
     Usage,
     Versioning,
     Which,
+)
+from metaraft.results import (
+    Condemned,
+    Dereferenced,
+    Done,
+    Failed,
+    ObjectDone,
+    PartDone,
+    Result,
+    UploadDone,
 )
 from metaraft.rows import Assembly, Kind, scheme_bytes
 from tests.metaraft.metadata import COPIES, Metadata, acks, chunk_id, disk_id, envelope, etag, put, put_chunks

@@ -11,14 +11,9 @@ from metaraft.commands import (
     CompleteUpload,
     CreateUpload,
     DeleteObject,
-    Done,
-    Failed,
-    ObjectDone,
-    PartDone,
     PutPart,
     SetVersioning,
     StoredChunk,
-    UploadDone,
 )
 from metaraft.model import Assembled, ChunkRef, Part, Upload, Versioning, Which
 from metaraft.queries import (
@@ -38,6 +33,13 @@ from metaraft.queries import (
     UploadFound,
     UploadsFound,
     VersionsFound,
+)
+from metaraft.results import (
+    Done,
+    Failed,
+    ObjectDone,
+    PartDone,
+    UploadDone,
 )
 from tests.metaraft.metadata import COPIES, START_MS, acks, chunk_id, put, with_bucket
 

@@ -14,10 +14,8 @@ from cluster.rpc import Channel
 from metaraft.applier import DiskFailed
 from metaraft.client import MetaClient
 from metaraft.commands import (
-    BucketDone,
     CreateBucket,
     DeleteBucket,
-    Done,
     RaiseLevel,
     Touch,
 )
@@ -28,6 +26,10 @@ from metaraft.queries import (
     BucketFound,
     GetBucket,
     ListBuckets,
+)
+from metaraft.results import (
+    BucketDone,
+    Done,
 )
 from metaraft.server import Member, journal_directory, prepare
 from metaraft.wire import SERVICE, Method

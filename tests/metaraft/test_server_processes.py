@@ -18,13 +18,15 @@ from cluster.exits import RoleExit
 from metaraft.client import MetaClient
 from metaraft.commands import (
     CreateBucket,
-    Done,
     Touch,
 )
 from metaraft.model import Copies
 from metaraft.queries import (
     BucketsFound,
     ListBuckets,
+)
+from metaraft.results import (
+    Done,
 )
 from tests.metaraft.members import (
     Processes,

@@ -15,16 +15,18 @@ from metaraft.commands import (
     CreateUpload,
     DeleteObject,
     Dereference,
-    ObjectDone,
-    PartDone,
     PutPart,
     RegisterDisk,
-    Result,
     SetTags,
     SetVersioning,
-    UploadDone,
 )
 from metaraft.model import Disk, Upload, Which
+from metaraft.results import (
+    ObjectDone,
+    PartDone,
+    Result,
+    UploadDone,
+)
 from metaraft.rows import Kind
 from tests.metaraft.metadata import (
     COPIES,

@@ -12,14 +12,9 @@ from metaraft.commands import (
     CopyPart,
     CreateUpload,
     Dereference,
-    Dereferenced,
-    Done,
-    ObjectDone,
-    PartDone,
     PutPart,
     SetVersioning,
     StoredChunk,
-    UploadDone,
 )
 from metaraft.machine_chunks import ROWS_MAX
 from metaraft.model import (
@@ -34,6 +29,13 @@ from metaraft.model import (
     Usage,
     Version,
     Versioning,
+)
+from metaraft.results import (
+    Dereferenced,
+    Done,
+    ObjectDone,
+    PartDone,
+    UploadDone,
 )
 from metaraft.rows import (
     Assembly,

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from metaraft.commands import ObjectDone
 from metaraft.model import ChunkRef, Copies, Upload
+from metaraft.results import (
+    ObjectDone,
+)
 from tests.metaraft.metadata import COPIES, chunk_id
 from tests.metaraft.versions import CHUNK, counted
 

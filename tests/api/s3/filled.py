@@ -5,7 +5,10 @@ from urllib.parse import quote
 
 from hypothesis import strategies as st
 
-from metaraft.commands import DeleteObject, SetVersioning
+from metaraft.commands import (
+    DeleteObject,
+    SetVersioning,
+)
 from tests.api.local_metadata import LocalMetadata
 from tests.api.s3.speaking import ROOT, Answer, Speaking
 from tests.metaraft.metadata import put

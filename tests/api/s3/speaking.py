@@ -20,8 +20,14 @@ from api.s3.cors_handlers import CorsHandlers
 from api.s3.dialect import Authenticated, Handler, Parts, S3Dialect
 from api.s3.listings import ListingHandlers
 from api.s3.payload import payload_of
-from metaraft.commands import Command, CreateBucket, Result
+from metaraft.commands import (
+    Command,
+    CreateBucket,
+)
 from metaraft.model import Copies
+from metaraft.results import (
+    Result,
+)
 from tests.api.local_metadata import LocalMetadata
 
 ROOT = Principal("ROOTKEY", "root", "root")

@@ -7,9 +7,16 @@ import pytest
 from api.access.decisions import ANONYMOUS
 from api.s3.buckets import BUCKETS_LISTED_MAX
 from cluster.errors import Refused
-from metaraft.commands import Command, CreateBucket, DeleteBucket, Result
+from metaraft.commands import (
+    Command,
+    CreateBucket,
+    DeleteBucket,
+)
 from metaraft.machine_buckets import BUCKETS_MAX
 from metaraft.model import Copies
+from metaraft.results import (
+    Result,
+)
 from tests.api.local_metadata import LocalMetadata
 from tests.api.s3.speaking import ALICE, BOB, ROOT, Speaking
 from tests.metaraft.metadata import START_MS, envelope, key_of, put

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from cluster.limits import Limits
-from metaraft.commands import Command, CopyObject
+from metaraft.commands import (
+    Command,
+    CopyObject,
+)
 from metaraft.queries import Query
 from tests.api.operating import LIMITS
 from tests.api.s3.speaking import ALICE, BOB, Answer

@@ -9,7 +9,10 @@ import trio.testing
 
 from api.access.decisions import Principal
 from api.s3 import xml
-from metaraft.commands import Command, DeleteObject
+from metaraft.commands import (
+    Command,
+    DeleteObject,
+)
 from metaraft.queries import Query
 from tests.api.s3.speaking import ALICE, BOB, ROOT, Answer
 from tests.api.s3.storing import Storing, crc32, md5, storing

@@ -5,7 +5,9 @@ from urllib.parse import quote, unquote
 import pytest
 from hypothesis import given, settings
 
-from metaraft.commands import DeleteObject
+from metaraft.commands import (
+    DeleteObject,
+)
 from metaraft.model import Checksum
 from tests.api.s3.filled import (
     DELIMITER,

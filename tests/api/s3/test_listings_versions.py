@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.operations.versions import parse_version
-from metaraft.commands import CreateUpload, DeleteObject, ObjectDone, SetVersioning, UploadDone
+from metaraft.commands import (
+    CreateUpload,
+    DeleteObject,
+    SetVersioning,
+)
+from metaraft.results import (
+    ObjectDone,
+    UploadDone,
+)
 from tests.api.s3.filled import (
     DELIMITER,
     GONE,

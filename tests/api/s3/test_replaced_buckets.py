@@ -18,7 +18,6 @@ from metaraft.commands import (
     DeleteBucket,
     DeleteObject,
     PutObject,
-    UploadDone,
 )
 from metaraft.model import Copies, Inline
 from metaraft.queries import (
@@ -29,6 +28,9 @@ from metaraft.queries import (
     ListUploads,
     ListVersions,
     Query,
+)
+from metaraft.results import (
+    UploadDone,
 )
 from tests.api.operating import MachineMetadata
 from tests.api.s3.speaking import ALICE, BOB

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from api.s3.tokens import seal, unseal
 from cluster.errors import Refused
-from metaraft.commands import SetBucketSetting
+from metaraft.commands import (
+    SetBucketSetting,
+)
 from tests.api.s3.speaking import Speaking
 
 MARKER = st.text(st.characters(codec="utf-8"), max_size=1024)

@@ -12,9 +12,15 @@ from api.conditions import NO_CONDITION
 from api.steward.collector import Collector, Tally
 from api.steward.horizon import Horizon
 from cluster.errors import Unavailable
-from metaraft.commands import Command, StewardDone, TakeStewardship
+from metaraft.commands import (
+    Command,
+    TakeStewardship,
+)
 from metaraft.model import Chunk
 from metaraft.queries import Query
+from metaraft.results import (
+    StewardDone,
+)
 from metaraft.rows import Kind
 from tests.api.disks import random_bytes
 from tests.api.operating import Operating, operating

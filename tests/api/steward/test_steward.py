@@ -15,7 +15,9 @@ from api.steward import role, stewardship, strays
 from cluster.errors import Refused
 from cluster.limits import CHUNK_BYTES
 from metaraft import machine_steward
-from metaraft.commands import TakeStewardship
+from metaraft.commands import (
+    TakeStewardship,
+)
 from metaraft.queries import GetSpace
 from tests.api.operating import PLAIN, Body
 from tests.api.refusals import refusal

@@ -9,8 +9,14 @@ from trio.testing import MockClock
 from api.steward.stewardship import RENEW_S, Stewardship
 from cluster.errors import Unavailable
 from cluster.limits import Timings
-from metaraft.commands import Command, Result, TakeStewardship
+from metaraft.commands import (
+    Command,
+    TakeStewardship,
+)
 from metaraft.model import STEWARD_LEASE_MS
+from metaraft.results import (
+    Result,
+)
 from tests.api.operating import MachineMetadata
 from tests.metaraft.metadata import START_MS
 

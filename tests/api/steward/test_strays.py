@@ -13,7 +13,10 @@ from api.steward.strays import Strays
 from chunkd.client import ChunkClient
 from cluster.errors import Unavailable
 from cluster.identity import NodeIdentity
-from metaraft.commands import Command, PutObject
+from metaraft.commands import (
+    Command,
+    PutObject,
+)
 from metaraft.queries import Query
 from tests.api.disks import random_bytes
 from tests.api.operating import Operating
