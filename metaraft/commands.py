@@ -1,5 +1,5 @@
-"""The closed set of commands: what changes the metadata, through the log. Tagged msgspec unions; nothing else is decoded
-and nothing is unpickled. Their results are in `metaraft.results`; what is only read is in `metaraft.queries`.
+"""The closed set of commands: what changes the metadata, through the log. Tagged msgspec unions; nothing else is
+decoded and nothing is unpickled. Their results are in `metaraft.results`; what is only read is in `metaraft.queries`.
 
 A command is proposed inside an `Envelope`, which makes it exactly-once: `key` names the attempt, and apply refuses
 it after `not_after_ms` of state time and keeps its result until a minute past that. `version` of the envelope is
