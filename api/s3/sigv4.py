@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from api.conditions import parse_date_ms
 from cluster.errors import Refused
@@ -128,8 +129,9 @@ def parse_credential(text: str, code: str, prefix: str, detail: dict[str, str] |
     return access_key, Scope(date, region)
 
 
+@lru_cache(maxsize=64)
 def parse_timestamp(text: str) -> float | None:
-    """Unix seconds of a `yyyymmddThhmmssZ`, None if it is none."""
+    """Unix seconds of a `yyyymmddThhmmssZ`, None if it is none. Those of a moment are asked for again and again."""
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
         return None
