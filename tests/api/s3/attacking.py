@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -184,3 +185,34 @@ async def stage() -> AsyncIterator[Stage]:
             assert (await client("PUT", f"/{bucket}")).status == 200
             assert (await client("PUT", f"/{bucket}/k", data)).status == 200
         yield found
+
+
+def _reversed(framed: list[bytes]) -> list[bytes]:
+    return [framed[1], framed[0], *framed[2:]]
+
+
+def _forged(framed: list[bytes]) -> list[bytes]:
+    return [re.sub(rb"chunk-signature=\w{8}", b"chunk-signature=00000000", framed[0]), *framed[1:]]
+
+
+def _changed(framed: list[bytes]) -> list[bytes]:
+    return [framed[0], framed[1].replace(b"\x05", b"\x06"), *framed[2:]]
+
+
+def _last_forged(framed: list[bytes]) -> list[bytes]:
+    return [*framed[:2], b"0;chunk-signature=" + b"0" * 64 + b"\r\n", *framed[3:]]
+
+
+SPOILED: dict[str, Change] = {
+    "reordered": _reversed,
+    "forged": _forged,
+    "changed": _changed,
+    "last forged": _last_forged,
+    "left out": lambda framed: framed[1:],
+    "no end": lambda framed: framed[:2],
+    "twice": lambda framed: [framed[0], *framed],
+    "unsigned": lambda framed: [re.sub(rb";chunk-signature=\w+", b"", each) for each in framed],
+    "longer than it says": lambda framed: [framed[0][:-2] + b"more\r\n", *framed[1:]],
+    "more behind the end": lambda framed: [*framed, b"5;chunk-signature=0\r\nhello\r\n"],
+}
+"""Ways in which a body in two signed chunks is not as it was signed: each is given the pieces of it."""
