@@ -47,6 +47,11 @@ class Composed(Storing):
 
         return noting
 
+    async def prepare(self) -> None:
+        """Have all that `tests.api.s3.asks` is about, again if something of it is gone."""
+        self.words = await prepare(self)
+        await configure(self)
+
     async def ask(self, ask: Ask) -> Answer:
         """A request with the words filled in."""
         ask = ask.filled(self.words)
@@ -86,7 +91,6 @@ async def composed(root: Path, *, limits: Limits = LIMITS) -> AsyncGenerator[Com
         answers = LongAnswers("host-1")
         await nursery.start(answers.run)
         s3 = Composed(do, limits, answers)
-        s3.words = await prepare(s3)
-        await configure(s3)
+        await s3.prepare()
         yield s3
         nursery.cancel_scope.cancel()
