@@ -75,9 +75,10 @@ class Programs:
         scenario = f"tests.clients.scenarios.{name}"
         return self.popen(python, "-m", scenario, self.store.access.endpoint, *arguments, cwd=_REPOSITORY)
 
-    def scenario(self, python: Path, name: str, *, https: bool = False, timeout_s: float = 120) -> str:
-        """Run a scenario of tests/clients/scenarios in a client's environment; its report."""
-        endpoint = self.store.https if https else self.store.access.endpoint
-        environ = {"AWS_CA_BUNDLE": str(self.store.authority)} if https else {}
+    def scenario(self, python: Path, name: str, endpoint: str = "", *, timeout_s: float = 120) -> str:
+        """Run a scenario of tests/clients/scenarios in a client's environment, by default over HTTP; its report."""
+        endpoint = endpoint or self.store.access.endpoint
+        trusted = str(self.store.authority)
+        environ = {"AWS_CA_BUNDLE": trusted, "SSL_CERT_FILE": trusted} if endpoint == self.store.https else {}
         line = (python, "-m", f"tests.clients.scenarios.{name}", endpoint)
         return self(*line, timeout_s=timeout_s, cwd=_REPOSITORY, environ=environ)

@@ -68,6 +68,11 @@ class Store:
         return f"https://localhost:{self.roles.config.api[1].object_listen.rpartition(':')[2]}"
 
     @property
+    def virtual(self) -> str:
+        """The HTTP endpoint by a name below which hosts name buckets."""
+        return f"http://s3.localhost:{self.access.endpoint.rpartition(':')[2]}"
+
+    @property
     def authority(self) -> Path:
         """The certificate of the cluster's own CA."""
         return self.roles.folder / "tls" / "ca.pem"

@@ -17,9 +17,14 @@ def test_boto3_of_today_does_everyday_work(programs: Programs, scenario: str) ->
 
 
 @pytest.mark.quick
+def test_boto3_of_today_names_buckets_by_host(programs: Programs) -> None:
+    programs.scenario(environment("aws"), "boto3_core", programs.store.virtual)
+
+
+@pytest.mark.quick
 @pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
 def test_boto3_of_today_checks_what_it_sends_and_writes_on_conditions(programs: Programs, https: bool) -> None:
-    programs.scenario(environment("aws"), "boto3_current", https=https)
+    programs.scenario(environment("aws"), "boto3_current", programs.store.https if https else "")
 
 
 @pytest.mark.parametrize("scenario", ["boto3_core", "boto3_transfers"])

@@ -8,5 +8,6 @@ from tests.clients.programs import Programs
 pytestmark = pytest.mark.clients
 
 
-def test_minios_sdk_does_everyday_work(programs: Programs) -> None:
-    programs.scenario(environment("minio"), "minio_sdk")
+@pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
+def test_minios_sdk_does_everyday_work(programs: Programs, https: bool) -> None:
+    programs.scenario(environment("minio"), "minio_sdk", programs.store.https if https else "")

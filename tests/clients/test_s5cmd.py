@@ -79,10 +79,12 @@ def test_s5cmd_sees_versions_and_makes_links(s5cmd: S5cmd) -> None:
         assert answer.read() == b"linked"
 
 
-def test_s5cmd_does_a_batch_of_commands_at_once(s5cmd: S5cmd) -> None:
+def test_s5cmd_does_a_batch_of_commands_at_once_and_finds_and_removes_more_than_a_page(s5cmd: S5cmd) -> None:
     bucket, file = s5cmd.bucket("batch"), s5cmd.folder / "file"
     file.write_bytes(content(1000))
     batch = s5cmd.folder / "commands"
-    batch.write_text("".join(f"cp {file} {bucket}/many/{number:03}\n" for number in range(300)))
+    batch.write_text("".join(f"cp {file} {bucket}/many/{number:04}\n" for number in range(1200)))
     s5cmd("run", batch)
-    assert "300000 bytes in 300 objects" in s5cmd("du", f"{bucket}/many/*")
+    assert "1200000 bytes in 1200 objects" in s5cmd("du", f"{bucket}/many/*")
+    assert s5cmd("rm", f"{bucket}/many/*").count("rm ") == 1200
+    s5cmd("rb", bucket)

@@ -1,9 +1,14 @@
-"""What the scenarios of boto3 share, of whatever age it is: a client for the endpoint, and buckets that end empty."""
+"""What the scenarios of boto3 share, of whatever age it is: a client for the endpoint, and buckets that end empty.
 
+Buckets are in the path; with an endpoint of another name than an address they are in the host, as at Amazon's.
+"""
+
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.client import Config
@@ -12,17 +17,32 @@ from botocore.exceptions import ClientError
 from tests.clients.scenarios import steps
 
 ENDPOINT = sys.argv[1]
-OPTIONS = {"addressing_style": "path"}
+VIRTUAL = str(urlsplit(ENDPOINT).hostname).endswith(".localhost")
+AT: dict[str, Any] = {"endpoint_url": ENDPOINT, "region_name": "us-east-1"}
+
+_ask = socket.getaddrinfo
+
+
+def _resolve(host: Any, *more: Any, **options: Any) -> Any:
+    return _ask("127.0.0.1" if str(host).endswith(".localhost") else host, *more, **options)
+
+
+if VIRTUAL:
+    socket.getaddrinfo = _resolve  # what RFC 6761 says of names below localhost, and not every resolver knows
+
+
+def _config(config: dict[str, Any]) -> Any:
+    return Config(**config, s3={"addressing_style": "virtual"}) if VIRTUAL else Config(**config)
 
 
 def client(**config: Any) -> Any:
     """A client with default settings but for what is named."""
-    return boto3.client("s3", endpoint_url=ENDPOINT, region_name="us-east-1", config=Config(**config))
+    return boto3.client("s3", config=_config(config), **AT)
 
 
 def resource() -> Any:
     """The object-oriented interface."""
-    return boto3.resource("s3", endpoint_url=ENDPOINT, region_name="us-east-1")
+    return boto3.resource("s3", config=_config({}), **AT)
 
 
 def refused(code: str, call: Any, **parameters: Any) -> None:

@@ -28,7 +28,7 @@ client = Minio(
     secret_key=os.environ["AWS_SECRET_ACCESS_KEY"],
     secure=ENDPOINT.scheme == "https",
 )
-http = urllib3.PoolManager()
+http = urllib3.PoolManager(ca_certs=os.environ.get("SSL_CERT_FILE"))
 names = [key for key in KEYS if "/../" not in key]  # which it refuses itself
 
 
