@@ -4,7 +4,6 @@ An access key names somebody, so an unknown one is told apart from a wrong signa
 a request without any claim is anonymous.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Protocol
 from api.access.decisions import ANONYMOUS
 from api.access.keys import KnownKey
 from api.messages import Request, RequestBody
-from api.s3.body import Body, open_body, sha256_mismatch
+from api.s3.body import Body, open_body
 from api.s3.dialect import Authenticated
 from api.s3.payload import payload_of
 from api.s3.presigned import hoisted_headers
@@ -56,34 +55,13 @@ class SignedPayload:
 
     def body(self, *, digested: bool = False) -> RequestBody:
         """The bytes, once; `digested`: the caller compares their SHA-256 itself."""
-        said = self._body.sha256
-        return self._body if digested or said is None else _Compared(self._body, said)
+        if digested:
+            self._body.leave_hash()
+        return self._body
 
     def trailers(self) -> Mapping[str, str]:
         """The trailers, when all of the body was read."""
         return self._body.trailers
-
-
-class _Compared:
-    """A body that must hash to what was signed."""
-
-    def __init__(self, body: Body, said: bytes) -> None:
-        self._pieces = aiter(body)
-        self._said = said
-        self._sha256 = hashlib.sha256()
-
-    def __aiter__(self) -> "_Compared":
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            piece = await anext(self._pieces)
-        except StopAsyncIteration:
-            if self._sha256.digest() != self._said:
-                raise sha256_mismatch(self._said, self._sha256.digest()) from None
-            raise
-        self._sha256.update(piece)
-        return piece
 
 
 class SignatureAuthentication:
@@ -98,7 +76,7 @@ class SignatureAuthentication:
         """Who sent it. `bucket`: what the Host header named. Raises Refused (S3's codes), Unavailable, Corrupt."""
         claim = parse(request, v2=self._v2)
         if claim is None:
-            body = open_body(request, payload_of(request.headers), None, sha256_is_checked=False)
+            body = open_body(request, payload_of(request.headers), None)
             return Authenticated(ANONYMOUS, SignedPayload(body), request)
         known, verified = await prove(
             self._keys,
@@ -107,7 +85,7 @@ class SignatureAuthentication:
             request,
         )
         # The writer of objects hashes the whole body anyway: it compares with what was signed before it commits.
-        body = open_body(request, verified.payload, verified.chunk_key, sha256_is_checked=False)
+        body = open_body(request, verified.payload, verified.chunk_key)
         return Authenticated(known.principal, SignedPayload(body), _with_hoisted(request))
 
 

@@ -68,7 +68,7 @@ class Hashed(Plain):
         """Raises Refused (XAmzContentSHA256Mismatch)."""
         computed = self._sha256.digest()
         if computed != self._said:
-            raise sha256_mismatch(self._said, computed)
+            raise _mismatch(self._said, computed)
 
 
 class Body:
@@ -100,6 +100,12 @@ class Body:
         """The trailers by lower-case name; none before the iteration has ended."""
         return MappingProxyType(self._decoder.trailers) if self._is_whole else _NONE
 
+    def leave_hash(self) -> None:
+        """The caller hashes the whole anyway, and compares it with `sha256` before anything is made of it."""
+        assert self._packets is None, "the body is not being read yet"
+        if self.sha256 is not None:
+            self._decoder = Plain()
+
     def __aiter__(self) -> "Body":
         return self
 
@@ -126,11 +132,8 @@ class Body:
             self._pieces.reverse()
 
 
-def open_body(
-    request: Request, payload: Payload, chunk_key: ChunkKey | None, *, sha256_is_checked: bool = True
-) -> Body:
-    """The body of a request. With `sha256_is_checked` false the caller hashes the whole anyway, and compares it with
-    `Body.sha256` before anything is made of it.
+def open_body(request: Request, payload: Payload, chunk_key: ChunkKey | None) -> Body:
+    """The body of a request.
 
     Raises Refused: MissingContentLength, InvalidArgument, InvalidRequest, MalformedTrailerError, and AccessDenied for
     signed chunks of a request that is not signed.
@@ -140,8 +143,7 @@ def open_body(
         case Unsigned():
             return Body(request.body, Plain(), request.length, None, announced)
         case Whole(sha256):
-            decoder = Hashed(sha256) if sha256_is_checked else Plain()
-            return Body(request.body, decoder, request.length, sha256, announced)
+            return Body(request.body, Hashed(sha256), request.length, sha256, announced)
         case Chunked():
             if payload.signed and chunk_key is None:
                 raise Refused("AccessDenied", "The chunks of the body are signed, but the request is not.")
@@ -149,7 +151,7 @@ def open_body(
             return Body(request.body, ChunkedDecoder(payload, length, announced, chunk_key), length, None, announced)
 
 
-def sha256_mismatch(said: bytes, computed: bytes) -> Refused:
+def _mismatch(said: bytes, computed: bytes) -> Refused:
     """XAmzContentSHA256Mismatch."""
     return Refused(
         "XAmzContentSHA256Mismatch",

@@ -6,13 +6,11 @@ import os
 import random
 from email.utils import formatdate
 
-import trio
 from blake3 import blake3
 
 from api.names import RESERVED_BUCKETS
 from cluster.limits import Limits
-from metaraft.queries import GetObject, ObjectFound
-from tests.api.whole import BASIC, KEY, SECRET, Answer, Whole, whole
+from tests.api.whole import BASIC, KEY, SECRET, Answer, whole
 
 SMALL = b"hello"
 LARGE = random.Random(1).randbytes(200_000)
@@ -463,21 +461,10 @@ async def test_without_a_quorum_reads_writes_and_health_say_503_in_time() -> Non
         assert (facts["leader"], facts["state"]) == (None, "unavailable")
 
 
-async def known_copies(cluster: Whole, key: str, copies: int) -> None:
-    """Wait until the metadata knows so many holders of each chunk."""
-    query = GetObject(bucket="default", key=key)
-    with trio.fail_after(30):
-        while True:
-            found = await cluster.apps.meta.read(query, deadline=trio.current_time() + 5)
-            assert isinstance(found, ObjectFound)
-            if all(len(holders) >= copies for holders in found.holders.values()):
-                return
-
-
 async def test_with_one_daemon_down_all_goes_on_and_with_two_writes_are_refused() -> None:
     async with whole() as cluster:
         await cluster.put("/objects/a", LARGE)
-        await known_copies(cluster, "a", 3)  # two were enough for the answer
+        await cluster.wait_for_copies("a", 3)  # two were enough for the answer
         await cluster.stop("chunk-1")
         await cluster.put("/objects/b", LARGE[::-1])
         assert (await cluster.get("/objects/a")).body == LARGE

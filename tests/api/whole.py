@@ -20,6 +20,7 @@ from chunkd.server import ChunkServer
 from cluster.config import ApiConfig, ChunkdConfig, Config, MemberConfig, StewardConfig
 from cluster.identity import Credentials, NodeIdentity
 from cluster.limits import Limits, Timings
+from metaraft.queries import GetObject, ObjectFound
 from metaraft.server import Member, prepare
 from tests.chunkd.worlds import node_store
 
@@ -107,6 +108,16 @@ class Whole:
     async def get(self, path: str, **headers: str) -> Answer:
         """A GET with some headers."""
         return await self.call("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    async def wait_for_copies(self, key: str, copies: int) -> None:
+        """Wait until the metadata knows so many holders of each chunk of an object of the bucket `default`."""
+        query = GetObject(bucket="default", key=key)
+        with trio.fail_after(30):
+            while True:
+                found = await self.apps.meta.read(query, deadline=trio.current_time() + 5)
+                assert isinstance(found, ObjectFound)
+                if all(len(holders) >= copies for holders in found.holders.values()):
+                    return
 
 
 async def call_asgi(

@@ -86,7 +86,7 @@ class Told:
         """The principal of this call."""
         del bucket
         await trio.lowlevel.checkpoint()
-        body = open_body(request, payload_of(request.headers), None, sha256_is_checked=False)
+        body = open_body(request, payload_of(request.headers), None)
         return Authenticated(self.principal, SignedPayload(body), request)
 
 
