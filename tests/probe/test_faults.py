@@ -16,6 +16,10 @@ import trio
 
 from chaos import kills
 from chaos.roles import Roles
+from cluster.config import Config
+from cluster.identity import load_identity
+from metaraft.client import MetaClient
+from metaraft.queries import GetObject, ObjectFound
 from tests.probe.conftest import Http
 
 pytestmark = pytest.mark.probe
@@ -117,11 +121,10 @@ def test_damaged_copies_are_passed_over_and_never_served(roles: Roles, http_to: 
     assert callable(damage)
     body = os.urandom(10_000_000)
     assert http_to("PUT", "/objects/x", body).status in (200, 201)
-    wait_for_copies(roles, 3)
+    trio.run(wait_for_copies, roles.config, "x", 3)
     for node in ("chunk-1", "chunk-2"):
         for file in chunk_files(roles, node):
             damage(file)
-        wait_whole(http_to, "/objects/x", body)
         for _ in range(3):
             reply = http_to("GET", "/objects/x")
             assert reply.status == 200
@@ -133,27 +136,18 @@ def test_damaged_copies_are_passed_over_and_never_served(roles: Roles, http_to: 
     assert any(entry.get("level") in ("warning", "error") for entry in log_entries(roles, "api-1"))
 
 
-def wait_for_copies(roles: Roles, copies: int) -> None:
-    deadline = time.monotonic() + 10
-    while any(len(chunk_files(roles, f"chunk-{n}")) < 2 for n in range(1, copies + 1)):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def wait_whole(http_to: Http, path: str, body: bytes) -> None:
-    """Until the metadata knows the copy that was acknowledged last; what comes before is refused or broken off."""
-    deadline = time.monotonic() + 15
-    while True:
-        try:
-            reply = http_to("GET", path)
-        except (http.client.HTTPException, ConnectionError):
-            reply = None
-        if reply is not None and reply.status == 200:
-            assert reply.body == body
-            return
-        assert reply is None or reply.status == 503, reply
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+async def wait_for_copies(config: Config, key: str, copies: int) -> None:
+    """Wait until the metadata knows so many holders of each chunk: two are enough for the answer to a PUT."""
+    client = MetaClient(config, load_identity(config, config.api[0].name))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(client.run)
+        with trio.fail_after(30):
+            while True:
+                found = await client.read(GetObject(bucket="default", key=key), deadline=trio.current_time() + 10)
+                assert isinstance(found, ObjectFound)
+                if all(len(holders) >= copies for holders in found.holders.values()):
+                    break
+        nursery.cancel_scope.cancel()
 
 
 def log_entries(roles: Roles, name: str) -> list[dict[str, object]]:
