@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from chaos.roles import Roles
 from cluster.config import S3Config
 from tests.clients.environments import environment
 from tests.clients.programs import Programs
 from tests.clients.scenarios.steps import new_name
-from tests.clients.store import Store, reconfigure
+from tests.clients.store import Store, reconfigure, roles_with_https
 
 pytestmark = pytest.mark.clients
 
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.clients
 def old_store() -> Iterator[Store]:
     """A cluster with `s3.sigv2`."""
     with tempfile.TemporaryDirectory(prefix="trilith-test-") as folder:
-        roles = Roles(Path(folder, "c"))
+        roles = roles_with_https(Path(folder, "c"))
         reconfigure(roles, s3=S3Config(sigv2=True))
         with roles:
             yield Store(roles)
