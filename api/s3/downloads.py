@@ -18,7 +18,7 @@ from api.layout import part_span, parts_count
 from api.messages import Response
 from api.operations.objects import Objects
 from api.operations.versions import shown_version
-from api.ranges import Span, content_range, parse_range
+from api.ranges import Span, begins_at, content_range, parse_range
 from api.s3.checksums import headers_of
 from api.s3.exchange import Exchange
 from api.s3.fields import overridden, shown_headers
@@ -42,7 +42,7 @@ class DownloadHandlers:
         """GetObject; HeadObject the same without a body."""
         head = exchange.request.method == "HEAD"
         range_header, part = _range_of(exchange), _part_of(exchange)
-        found = await find(self._objects, exchange, with_holders=not head, offset=_begins_at(range_header), part=part)
+        found = await find(self._objects, exchange, with_holders=not head, offset=begins_at(range_header), part=part)
         version = found.version
         headers = [("last-modified", http_date(version.created_ms)), ("etag", f'"{version.etag}"')]
         headers += version_headers(shown_version(found.bucket, version))
@@ -103,15 +103,6 @@ def _range_of(exchange: Exchange) -> str | None:
     header = exchange.headers.get("range")
     match = None if header is None else _RANGE.fullmatch(header)
     return header if match is not None and any(match.groups()) else None
-
-
-def _begins_at(header: str | None) -> int:
-    """Where a range begins, as far as that is known without the size; from the end if negative."""
-    match = None if header is None else _RANGE.fullmatch(header)
-    if match is None:
-        return 0
-    first, last = match.groups()
-    return int(first) if first else -int(last)
 
 
 def _span(header: str | None, size: int) -> Span | None:
