@@ -3,6 +3,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Most tests wait, for processes and for disks: two at a time are nearly twice as fast.
+SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 STAMP := $(VENV)/installed
 DIR ?= ./data
 ARGS ?=
@@ -42,7 +44,7 @@ types: setup
 	$(BIN)/mypy
 
 test: lint types
-	$(BIN)/python -m pytest -m 'not long and (quick or not clients)' $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not long and (quick or not clients)' $(ARGS)
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not long and not probe and not clients' $(ARGS)

@@ -25,11 +25,11 @@ def test_pid_file_names_its_process(tmp_path: Path) -> None:
         assert select.select([handle], [], [], 0)[0] == []  # alive
 
 
-@pytest.mark.parametrize("text", ["", "12", "x y", f"{os.getpid()} 1", "-1 0", "0 0", "999999999 0", "1 2 3", "\xff"])
+@pytest.mark.parametrize("text", ["", "12", "x y", "{pid} 1", "-1 0", "0 0", "999999999 0", "1 2 3", "\xff"])
 def test_stale_or_damaged_pid_file_names_nobody(tmp_path: Path, text: str) -> None:
     file = tmp_path / "node-1.pid"
     assert read_pid(file) is None
-    file.write_text(text, encoding="latin-1")
+    file.write_text(text.format(pid=os.getpid()), encoding="latin-1")
     assert read_pid(file) is None
     with opened_process(file) as handle:
         assert handle is None
