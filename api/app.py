@@ -17,7 +17,6 @@ from quart_trio import QuartTrio
 from api.access.credentials import Authenticator
 from api.access.gate import Gate
 from api.access.keys import Keyring
-from api.access.sealing import Sealer
 from api.budget import Budget
 from api.edge.asgi import ObjectPort
 from api.edge.bounds import Connections
@@ -40,6 +39,7 @@ from api.writer import Writer
 from cluster.config import Config
 from cluster.errors import Refused, TrilithError
 from cluster.identity import Credentials, NodeIdentity
+from cluster.sealing import Sealer
 from metaraft.client import MetaClient
 from metaraft.model import Copies
 

@@ -1,4 +1,4 @@
-"""`python -P -m metaraft --config FILE --node NAME [--prepare]`: one metadata member.
+"""`python -P -m metaraft --config FILE --node NAME [--prepare [--snapshot FILE]]`: one metadata member.
 
 Exit codes: 0 ended by SIGTERM or SIGINT (or the member is prepared), 70 our own failure, 74 journal or database
 failed or cannot be trusted, 78 wrong configuration or folder (also: a folder without a journal).
@@ -20,6 +20,7 @@ from cluster.identity import load_identity
 from cluster.log import configure, get_logger
 from cluster.process import tell_ready
 from metaraft.applier import DiskFailed, failing_disk
+from metaraft.backup.restore import prepare_from
 from metaraft.machine import UnknownMeaning
 from metaraft.server import Member, prepare
 
@@ -35,7 +36,10 @@ def main() -> int:
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="cluster.toml")
     parser.add_argument("--node", required=True, metavar="NAME", help="the member's name in it")
     parser.add_argument("--prepare", action="store_true", help="make the member's journal and database and end")
+    parser.add_argument("--snapshot", type=Path, metavar="FILE", help="with --prepare: of the rows of this snapshot")
     options = parser.parse_args()
+    if options.snapshot is not None and not options.prepare:
+        parser.error("--snapshot goes with --prepare")
     configure("metaraft", options.node)
     try:
         config = load(options.config)
@@ -44,7 +48,10 @@ def main() -> int:
             raise Refused("WrongRole", f"{options.node} is not a metadata member in {options.config}")
         if options.prepare:
             with failing_disk():
-                prepare(config, node)
+                if options.snapshot is None:
+                    prepare(config, node)
+                else:
+                    prepare_from(options.snapshot, config, node)
         else:
             trio.run(run, node, config)
     except Exception as error:  # noqa: BLE001 - the process's edge: each error becomes an exit code and a line

@@ -30,7 +30,7 @@ from metaraft.core import Core, Message, decode_message, encode_message
 from metaraft.driver import Driver
 from metaraft.journal import Journal
 from metaraft.rows import LEVEL
-from metaraft.store import Store
+from metaraft.store import Origin, Store
 from metaraft.wire import (
     ASK_BYTES_MAX,
     SERVICE,
@@ -68,13 +68,13 @@ def store_directory(config: Config, node: MemberConfig) -> Path:
     return config.path(node.directory) / "store"
 
 
-def prepare(config: Config, node: MemberConfig) -> None:
-    """Make the journal and database of a new member. Blocking. Raises Refused if there is one, OSError."""
+def prepare(config: Config, node: MemberConfig, origin: Origin | None = None) -> None:
+    """Make the journal and database of a new member. Blocking. Raises Refused if there is one, OSError; as `origin`."""
     directory = config.path(node.directory)
     if (directory / "journal").exists() or (directory / "store").exists():
         raise Refused("MemberExists", f"{directory} holds a member already; a new one would forget its votes")
     directory.mkdir(parents=True, exist_ok=True)
-    Store.create(store_directory(config, node), cluster_id=config.cluster_id, limits=config.limits)
+    Store.create(store_directory(config, node), cluster_id=config.cluster_id, limits=config.limits, origin=origin)
     Journal.create(
         journal_directory(config, node), cluster_id=config.cluster_id, slot=node.slot, incarnation=node.incarnation
     )

@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
@@ -26,7 +26,7 @@ from cluster.limits import Limits
 from metaraft import answering, machine
 from metaraft.lmdb_rows import LmdbReader, LmdbRows, errors, translated
 from metaraft.machine import Machine
-from metaraft.rows import SCHEMA, SET_HASH_MODULUS, Kind, Reader, row_hash, unseal
+from metaraft.rows import SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash, unseal
 
 DATA_FILE = "data.mdb"
 LMDB_MAJOR = 1
@@ -80,6 +80,23 @@ class Walked(msgspec.Struct, frozen=True):
     set_hash: str
 
 
+class Origin(NamedTuple):
+    """What a new store is made of in place of nothing: a copy of the database of cluster `cluster_id`, which `lay`
+    writes to a path, and whose rows `begin` makes those of a new cluster."""
+
+    cluster_id: str
+    lay: Callable[[Path], None]
+    begin: Callable[[Rows], None]
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What a database says of itself."""
+
+    cluster_id: str
+    index: int
+    set_hash: bytes
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_format = msgspec.msgpack.Decoder(_Format).decode
 _decode_applied = msgspec.msgpack.Decoder(_Applied).decode
@@ -131,18 +148,24 @@ class Store:
         self._publish()
 
     @classmethod
-    def create(cls, directory: Path, *, cluster_id: str, limits: Limits | None = None) -> None:
-        """Make an empty store. Raises Refused (StoreExists); after a crash in here nothing is there yet."""
+    def create(
+        cls, directory: Path, *, cluster_id: str, limits: Limits | None = None, origin: Origin | None = None
+    ) -> None:
+        """Make an empty store, or one of the rows of `origin`; no entry is applied to it yet.
+
+        Raises Refused (StoreExists; WrongStore of the origin), Corrupt; after a crash in here nothing is there yet.
+        """
         if directory.exists() and any(directory.iterdir()):
             raise Refused("StoreExists", f"{directory} is not empty; a store is made once")
         new = directory.with_name(directory.name + ".new")
         if new.exists():
             shutil.rmtree(new)
         new.mkdir(mode=0o700, parents=True)
-        with contextlib.closing(_environment(new, limits or Limits(), create=True)) as env:
+        if origin is not None:
+            origin.lay(new / DATA_FILE)
+        with contextlib.closing(_environment(new, limits or Limits(), create=origin is None)) as env:
             with errors(new), env.begin(write=True) as txn:
-                rows = LmdbRows(txn, 0)
-                machine.found(rows)
+                rows = _found(txn, new, origin)
                 rows.note(_FORMAT_KEY, _encode(_Format(SCHEMA, cluster_id)))
                 _note_applied(rows, 0)
             env.sync(True)
@@ -317,15 +340,39 @@ def _environment(directory: Path, limits: Limits, *, create: bool) -> lmdb.Envir
         )
 
 
+def _found(txn: "lmdb.Transaction[bytes]", directory: Path, origin: Origin | None) -> LmdbRows:
+    """The rows that a new store begins with."""
+    if origin is None:
+        rows = LmdbRows(txn, 0)
+        machine.found(rows)
+        return rows
+    _check_format(LmdbReader(txn), directory, origin.cluster_id)
+    rows = LmdbRows(txn, int.from_bytes(_applied(LmdbReader(txn)).set_hash, "big"))
+    origin.begin(rows)
+    return rows
+
+
+def read_stored(rows: Reader, name: object) -> Stored:
+    """What the rows of a database say of it. Raises Refused (WrongStore), Corrupt (RowRot)."""
+    known = _read_format(rows, name)
+    applied = _applied(rows)
+    return Stored(known.cluster_id, applied.index, applied.set_hash)
+
+
 def _check_format(rows: Reader, directory: Path, cluster_id: str) -> None:
-    row = rows.get(_FORMAT_KEY)
-    if row is None:
-        raise Refused("WrongStore", f"{directory} holds no store of this program")
-    known = _decode_format(row)
-    if known.schema != SCHEMA:
-        raise Refused("WrongStore", f"the store in {directory} has schema {known.schema}; this program reads {SCHEMA}")
+    known = _read_format(rows, directory)
     if known.cluster_id != cluster_id:
         raise Refused("WrongStore", f"the store in {directory} is of cluster {known.cluster_id}, not {cluster_id}")
+
+
+def _read_format(rows: Reader, name: object) -> _Format:
+    row = rows.get(_FORMAT_KEY)
+    if row is None:
+        raise Refused("WrongStore", f"{name} holds no store of this program")
+    known = _decode_format(row)
+    if known.schema != SCHEMA:
+        raise Refused("WrongStore", f"the store in {name} has schema {known.schema}; this program reads {SCHEMA}")
+    return known
 
 
 def _applied(rows: Reader) -> _Applied:

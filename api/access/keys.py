@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from api.access.decisions import Principal
-from api.access.sealing import Sealer
 from api.operations.metadata import Metadata
 from cluster.errors import Corrupt, Refused
 from cluster.identity import Credentials
 from cluster.log import get_logger
+from cluster.sealing import Sealer
 from metaraft.queries import AccessKeyFound, GetAccessKey
 
 KEPT_S = 5.0

@@ -10,11 +10,11 @@ import secrets
 from dataclasses import dataclass, field
 
 from api.access.keys import ACCESS_KEY, Keyring
-from api.access.sealing import Sealer
 from api.operations.calls import Call
 from api.operations.metadata import Metadata
 from cluster.errors import Refused
 from cluster.identity import Credentials, random_credentials
+from cluster.sealing import Sealer
 from metaraft.commands import (
     AddAccessKey,
     AddUser,

@@ -25,12 +25,12 @@ from api.access.decisions import (
 )
 from api.access.gate import Gate
 from api.access.keys import KEPT_MAX, KEPT_S, Keyring, KnownKey
-from api.access.sealing import Sealer
 from api.operations.buckets import Buckets
 from api.operations.calls import Call
 from api.operations.users import NewUser, Users
 from cluster.errors import Corrupt, Refused, Unavailable
 from cluster.identity import Credentials
+from cluster.sealing import Sealer
 from metaraft.commands import (
     AddUser,
     CreateBucket,

@@ -11,12 +11,12 @@ import pytest
 import trio
 
 from api.access.decisions import Principal
-from api.access.sealing import Sealer
 from api.digests import ExpectedDigests
 from api.operations.calls import Call
 from api.operations.values import Description
 from cluster.errors import Corrupt, Unavailable
 from cluster.limits import Limits
+from cluster.sealing import Sealer
 from metaraft.commands import (
     Condition,
 )

@@ -13,7 +13,6 @@ import trio
 
 from api.access.gate import Gate
 from api.access.keys import Keyring
-from api.access.sealing import Sealer
 from api.messages import Response
 from api.s3.composition import s3_parts
 from api.s3.dialect import Handler, S3Dialect
@@ -21,6 +20,7 @@ from api.s3.exchange import Exchange
 from api.s3.waiting import LongAnswers
 from cluster.identity import Credentials
 from cluster.limits import Limits
+from cluster.sealing import Sealer
 from tests.api.operating import Operating, operating
 from tests.api.s3.asks import LIMITS, Ask, configure, prepare
 from tests.api.s3.speaking import Answer

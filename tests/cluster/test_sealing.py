@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.access.sealing import Sealer
 from cluster.errors import Corrupt
+from cluster.sealing import Sealer
 
 SEALER = Sealer(bytes(32))
 ASCII = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=128)
