@@ -125,6 +125,12 @@ def prepare(directory: Path, cluster_id: str, disk_id: str, files: Files | None 
         if not files.exists(folder):
             files.make_folder(folder)
     make_space(files, layout, DEFAULT_SPACE)
+    write_format(files, layout, cluster_id, disk_id)
+    files.sync_folder(directory.parent)
+
+
+def write_format(files: Files, layout: Layout, cluster_id: str, disk_id: str) -> None:
+    """Say whose disk this is, in place of what was said before; all else on the disk is synced with it."""
     text = msgspec.json.encode(FolderFormat(format=FORMAT, cluster_id=cluster_id, disk_id=disk_id)) + b"\n"
     fresh = layout.temp / "format"
     if files.exists(fresh):
@@ -136,12 +142,22 @@ def prepare(directory: Path, cluster_id: str, disk_id: str, files: Files | None 
     finally:
         files.close(fd)
     files.rename(fresh, layout.format)
-    files.sync_all(directory)
-    files.sync_folder(directory.parent)
+    files.sync_all(layout.root)
 
 
 def check(directory: Path, cluster_id: str, disk_id: str) -> None:
     """See that a folder is the disk it should be. Raises Refused (NoDisk, WrongDisk, BadFormat) saying what to do."""
+    found = read_format(directory)
+    if (found.cluster_id, found.disk_id) != (cluster_id, disk_id):
+        raise Refused(
+            "WrongDisk",
+            f"{directory} is disk {found.disk_id} of cluster {found.cluster_id}; "
+            f"the configuration says disk {disk_id} of cluster {cluster_id}",
+        )
+
+
+def read_format(directory: Path) -> FolderFormat:
+    """Which disk a folder is. Raises Refused (NoDisk, BadFormat)."""
     try:
         text = Layout(directory).format.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -156,12 +172,7 @@ def check(directory: Path, cluster_id: str, disk_id: str) -> None:
         raise Refused("BadFormat", f"{directory}/format cannot be read: {error}") from error
     if found.format != FORMAT:
         raise Refused("BadFormat", f"{directory} has format {found.format}; this version reads {FORMAT}")
-    if (found.cluster_id, found.disk_id) != (cluster_id, disk_id):
-        raise Refused(
-            "WrongDisk",
-            f"{directory} is disk {found.disk_id} of cluster {found.cluster_id}; "
-            f"the configuration says disk {disk_id} of cluster {cluster_id}",
-        )
+    return found
 
 
 def spaces(files: Files, layout: Layout) -> list[int]:

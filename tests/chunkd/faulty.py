@@ -26,16 +26,18 @@ class FaultyFiles(Files):
         self.free: int | None = None
         self._paths: dict[int, Path] = {}
         self._dirty: set[int] = set()  # inodes
-        self._renamed: list[tuple[Path, Path]] = []
+        self._renamed: list[tuple[Path, Path, bytes | None]] = []  # and what had the target's name before
         self._dead = False
 
     def cut_power(self, *, lose_renames: bool) -> None:
         """Leave on the disk what was synced, and of the rest as little as is legal."""
         self._dead = True
         if lose_renames:
-            for source, target in reversed(self._renamed):
+            for source, target, replaced in reversed(self._renamed):
                 if target.exists() and source.parent.exists():
                     os.rename(target, source)
+                    if replaced is not None:
+                        target.write_bytes(replaced)
         root = Path(os.path.commonpath(list(self._paths.values()))) if self._paths else None
         for path in sorted(root.rglob("*")) if root is not None and root.is_dir() else []:
             if path.is_file() and path.stat().st_ino in self._dirty:
@@ -90,7 +92,7 @@ class FaultyFiles(Files):
     @override
     def sync_folder(self, path: Path) -> None:
         self._call("sync_folder", path)
-        self._renamed = [(source, target) for source, target in self._renamed if target.parent != path]
+        self._renamed = [renamed for renamed in self._renamed if renamed[1].parent != path]
 
     @override
     def sync_all(self, path: Path) -> None:
@@ -101,8 +103,9 @@ class FaultyFiles(Files):
     @override
     def rename(self, source: Path, target: Path) -> None:
         self._call("rename", target)
+        replaced = target.read_bytes() if target.is_file() else None
         super().rename(source, target)
-        self._renamed.append((source, target))
+        self._renamed.append((source, target, replaced))
 
     @override
     def unlink(self, path: Path) -> None:
