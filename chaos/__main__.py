@@ -1,7 +1,5 @@
 """`trilith chaos ...`: figures and faults on clusters of their own, in folders of their own."""
 
-import secrets
-import sys
 import tempfile
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import msgspec
 import trio
 
 from chaos import bench as bench_run
-from chaos import kills
+from chaos import fault_commands
 from chaos import listings as listings_run
 
 
@@ -44,29 +42,6 @@ def bench(seconds: float, folder: Path | None, json_file: Path | None) -> None:
 
 
 @main.command()
-@click.argument("target", type=click.Choice(kills.TARGETS))
-@click.option("--kills", "count", default=20, show_default=True, help="How many kills.")
-@click.option("--seed", type=int, default=None, help="Of workload and pauses (default: drawn and printed).")
-@click.option("--clients", default=16, show_default=True)
-@click.option("--ledger", type=click.Path(path_type=Path), help="Append the report to this file, a JSON line each.")
-def kill(target: str, count: int, seed: int | None, clients: int, ledger: Path | None) -> None:
-    """kill -9 TARGET again and again under load, then judge every history. Exit 1 on a violation."""
-    drawn = secrets.randbits(32) if seed is None else seed
-    _say(f"seed {drawn}")
-    with tempfile.TemporaryDirectory(prefix="trilith-kill-") as name:
-
-        async def run() -> kills.KillReport:
-            return await kills.run(Path(name, "c"), target, kills=count, seed=drawn, clients=clients, say=_say)
-
-        report = trio.run(run)
-    click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
-    if ledger is not None:
-        with ledger.open("ab") as file:
-            file.write(msgspec.json.encode(report) + b"\n")
-    sys.exit(1 if report.violations else 0)
-
-
-@main.command()
 @click.option("--few", default=10_000, show_default=True, help="Keys of the small bucket.")
 @click.option("--many", default=1_000_000, show_default=True, help="Keys of the large one.")
 @click.option("--rounds", default=50, show_default=True, help="How often each page is asked for.")
@@ -79,6 +54,10 @@ def listings(few: int, many: int, rounds: int) -> None:
 
         for cost in trio.run(compare):
             click.echo(f"{cost.page:<22} {cost.few_ms:>8} ms  {cost.many_ms:>8} ms  ratio {cost.ratio}")
+
+
+for command in fault_commands.COMMANDS:
+    main.add_command(command)
 
 
 if __name__ == "__main__":

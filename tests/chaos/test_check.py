@@ -10,8 +10,8 @@ from chaos.check import check_key
 from chaos.history import ABSENT, Operation
 
 
-def op(kind: str, value: int, begin: float, end: float | None) -> Operation:
-    return Operation(kind, "k", value, begin, end)  # type: ignore[arg-type]  # test shorthand
+def op(kind: str, value: int, begin: float, end: float | None, expected: int | None = None) -> Operation:
+    return Operation(kind, "k", value, begin, end, 0, expected)  # type: ignore[arg-type]  # test shorthand
 
 
 def test_read_after_an_acknowledged_write_must_see_it() -> None:
@@ -31,6 +31,24 @@ def test_unknown_write_may_happen_late_or_never() -> None:
 
 def test_value_that_nobody_wrote_is_a_violation() -> None:
     assert check_key([op("put", 1, 0, None), op("get", 7, 1, 2)]) == "violated"
+
+
+def test_of_two_clients_that_make_one_object_only_one_may_succeed() -> None:
+    both = [op("put", 1, 0, 3, ABSENT), op("put", 2, 1, 4, ABSENT)]
+    assert check_key(both) == "violated"
+    assert check_key([both[0], op("refused", 2, 1, 4, ABSENT), op("get", 1, 5, 6)]) == "linearizable"
+    assert check_key([op("refused", 1, 0, 3, ABSENT), op("refused", 2, 1, 4, ABSENT)]) == "violated"
+
+
+def test_replacement_of_what_is_no_longer_there_is_a_violation() -> None:
+    history = [op("put", 1, 0, 1), op("put", 2, 2, 3)]
+    assert check_key([*history, op("put", 3, 4, 5, 2)]) == "linearizable"
+    assert check_key([*history, op("put", 3, 4, 5, 1)]) == "violated"
+    assert check_key([*history, op("refused", 3, 4, 5, 2)]) == "violated"
+
+
+def test_a_refusal_may_be_due_to_a_write_whose_answer_was_lost() -> None:
+    assert check_key([op("put", 1, 0, None), op("refused", 2, 1, 2, ABSENT)]) == "linearizable"
 
 
 def test_search_over_its_bound_is_undecided_never_passed() -> None:
@@ -53,7 +71,10 @@ def brute(operations: list[Operation]) -> bool:
             for operation in order:
                 if operation.kind == "get":
                     good = good and operation.value == value
+                elif operation.kind == "refused":
+                    good = good and operation.expected != value
                 else:
+                    good = good and operation.expected in (None, value)
                     value = operation.value if operation.kind == "put" else ABSENT
             if good:
                 return True
@@ -64,15 +85,16 @@ def brute(operations: list[Operation]) -> bool:
 def histories(draw: st.DrawFn) -> list[Operation]:
     found = []
     for number in range(draw(st.integers(1, 5))):
-        kind = draw(st.sampled_from(["put", "delete", "get"]))
-        value = number + 1 if kind == "put" else draw(st.integers(0, 4)) if kind == "get" else ABSENT
+        kind = draw(st.sampled_from(["put", "delete", "get", "refused"]))
+        value = number + 1 if kind in ("put", "refused") else draw(st.integers(0, 4)) if kind == "get" else ABSENT
         begin = draw(st.integers(0, 8))
-        end = None if kind != "get" and draw(st.booleans()) else begin + draw(st.integers(1, 6))
-        found.append(op(kind, value, begin, end))
+        end = None if kind in ("put", "delete") and draw(st.booleans()) else begin + draw(st.integers(1, 6))
+        conditional = kind == "refused" or (kind == "put" and draw(st.booleans()))
+        found.append(op(kind, value, begin, end, draw(st.integers(0, 4)) if conditional else None))
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(histories())
 def test_verdict_equals_brute_force(history: list[Operation]) -> None:
     assert (check_key(history) == "linearizable") == brute(history)

@@ -16,6 +16,7 @@ import trio
 
 from chaos import kills
 from chaos.roles import Roles
+from chaos.turns import Extent
 from cluster.config import Config
 from cluster.identity import load_identity
 from metaraft.client import MetaClient
@@ -29,9 +30,9 @@ pytestmark = pytest.mark.probe
 async def test_kill_9_under_load_loses_nothing(folder: Path, target: str) -> None:
     lines: list[str] = []
     report = await kills.run(
-        folder, target, kills=2, seed=zlib.crc32(target.encode()), clients=8, say=lines.append, large=False
+        folder, target, Extent(2), seed=zlib.crc32(target.encode()), clients=8, say=lines.append, large=False
     )
-    assert report.violations == [], report
+    assert (report.violations, report.lost, report.faults) == ([], 0, 2), report
     assert report.acknowledged_writes > 50
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from chaos import kills
 from chaos.roles import Roles
+from chaos.turns import Extent
 
 pytestmark = [pytest.mark.probe, pytest.mark.long]
 
@@ -19,8 +20,8 @@ GIB = 1024**3
 @pytest.mark.parametrize("target", kills.TARGETS)
 async def test_twenty_kills_under_load_lose_nothing(folder: Path, target: str) -> None:
     lines: list[str] = []
-    report = await kills.run(folder, target, kills=20, seed=int.from_bytes(os.urandom(4)), say=lines.append)
-    assert report.violations == [], report
+    report = await kills.run(folder, target, Extent(20), seed=int.from_bytes(os.urandom(4)), say=lines.append)
+    assert (report.violations, report.lost) == ([], 0), report
 
 
 def test_five_gib_body_grows_the_api_by_less_than_100_mib(roles: Roles) -> None:

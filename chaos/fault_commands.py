@@ -1,0 +1,99 @@
+"""Commands that put faults on real processes: each makes a cluster, judges what its clients saw, and can add the run to
+a ledger. What contradicts the promises ends the command with code 1, and the cluster's folder is kept."""
+
+import logging
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+import msgspec
+import structlog
+import trio
+
+from chaos import kills, ledger
+from chaos.ledger import Run
+from chaos.turns import Extent
+
+DEFAULT_FAULTS = 20
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _conduct(what: str, file: Path | None, conduct: Callable[[Path], Awaitable[Run]]) -> None:
+    """Run in a folder of its own, tell, and exit with 1 on a violation."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # faults are no news here
+    folder = Path(tempfile.mkdtemp(prefix=f"trilith-{what}-"))
+    keep = True
+    try:
+        run = trio.run(conduct, folder / "c")
+        keep = bool(run.violations or run.lost)
+    finally:
+        if keep:
+            _say(f"the cluster's folder is kept: {folder}")
+        else:
+            shutil.rmtree(folder)
+    if file is not None:
+        ledger.append(file, run)
+    click.echo(msgspec.json.format(msgspec.json.encode(run)).decode())
+    click.echo(ledger.text(ledger.sums([run])[0]), err=True)
+    sys.exit(1 if keep else 0)
+
+
+def _extent(faults: int | None, minutes: float | None) -> Extent:
+    return Extent(DEFAULT_FAULTS if faults is None and minutes is None else faults, minutes)
+
+
+def _drawn(seed: int | None) -> int:
+    drawn = secrets.randbits(32) if seed is None else seed
+    _say(f"seed {drawn}")
+    return drawn
+
+
+_seed = click.option("--seed", type=int, help="Of workload and pauses (default: drawn and printed).")
+_clients = click.option("--clients", default=16, show_default=True, help="Connections of the load.")
+_minutes = click.option("--minutes", type=float, help="End after so many minutes, or the count if that is earlier.")
+_ledger = click.option(
+    "--ledger", "file", type=click.Path(path_type=Path, dir_okay=False), help="Append the run to this file, as a line."
+)
+
+
+@click.command()
+@click.argument("target", type=click.Choice(kills.TARGETS))
+@click.option("--kills", "count", type=int, help=f"How many kills (default, without --minutes: {DEFAULT_FAULTS}).")
+@_minutes
+@_seed
+@_clients
+@_ledger
+def kill(
+    target: str, count: int | None, minutes: float | None, seed: int | None, clients: int, file: Path | None
+) -> None:
+    """kill -9 TARGET again and again under load, then judge every history. Exit 1 on a violation."""
+    drawn = _drawn(seed)
+
+    async def conduct(folder: Path) -> Run:
+        return await kills.run(folder, target, _extent(count, minutes), seed=drawn, clients=clients, say=_say)
+
+    _conduct("kill", file, conduct)
+
+
+@click.command("ledger")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--json", "as_json", is_flag=True, help="One JSON line for each sum.")
+def show_ledger(file: Path, as_json: bool) -> None:
+    """Sum the runs in FILE by command and target. Exit 1 if any of them shows a violation or a loss."""
+    try:
+        totals = ledger.sums(ledger.load(file))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    for total in totals:
+        click.echo(msgspec.json.encode(total).decode() if as_json else ledger.text(total))
+    sys.exit(1 if any(total.violations or total.lost for total in totals) else 0)
+
+
+COMMANDS: tuple[click.Command, ...] = (kill, show_ledger)

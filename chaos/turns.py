@@ -1,0 +1,77 @@
+"""A run of faults under load, whatever they are: turn after turn, then the verdict.
+
+Between two turns the cluster is whole again, so that each fault is one fault. What a turn measures goes into the run's
+samples; a turn that did not do what it should (the member that was hit no longer led) is counted apart and repeated.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+
+from chaos import ledger, verdict
+from chaos.ledger import Run
+from chaos.load import Load
+from chaos.members import Members
+
+MISSED_MAX = 20
+"""More missed turns in a row than this, and the run is broken."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How long a run is: so many faults, or so many minutes, whichever is first; at least one of them is given."""
+
+    faults: int | None = None
+    minutes: float | None = None
+
+    def reached(self, faults: int, seconds: float) -> bool:
+        """Whether so many faults in so many seconds are enough."""
+        return (self.faults is not None and faults >= self.faults) or (
+            self.minutes is not None and seconds >= self.minutes * 60
+        )
+
+
+type Turn = Callable[[int], Awaitable[float | None]]
+"""One fault, given how many were before: the moment that it began, when all is whole again; None: it was missed."""
+
+
+async def run_turns(run: Run, load: Load, members: Members, extent: Extent, turn: Turn) -> Run:
+    """Do turns under load until the extent is reached, read everything back, judge, and fill in the run."""
+    began = trio.current_time()
+    moments: list[float] = []
+    missed = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(load.run)
+        while not extent.reached(len(moments), trio.current_time() - began):
+            await load.progress.acknowledged_since(trio.current_time())
+            moment = await turn(len(moments))
+            if moment is not None:
+                moments.append(moment)
+                missed = 0
+                continue
+            run.counts["missed"] = run.counts.get("missed", 0) + 1
+            missed += 1
+            if missed > MISSED_MAX:
+                raise RuntimeError(f"{missed} faults in a row did not hit what they should")
+        stopped = trio.current_time()
+        nursery.cancel_scope.cancel()
+    run.faults = len(moments)
+    run.samples[ledger.GAP] = [
+        round(load.progress.gap(start, stop), 4) for start, stop in zip(moments, [*moments[1:], stopped], strict=True)
+    ]
+    await load.read_back()
+    _judge(run, load, equal=await members.wait_equal())
+    run.seconds = round(trio.current_time() - began, 1)
+    return run
+
+
+def _judge(run: Run, load: Load, *, equal: bool) -> None:
+    run.acknowledged_writes = load.progress.acknowledged
+    run.operations = sum(len(operations) for operations in load.history.operations.values())
+    run.keys = len(load.history.operations)
+    run.outcomes = dict(sorted(load.history.counts.items()))
+    run.lost = verdict.lost(load)
+    run.violations = verdict.judge(load)
+    if not equal:
+        run.violations.append("members that have applied the same log do not hold the same rows")
