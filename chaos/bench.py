@@ -21,9 +21,8 @@ from cluster.cli.access import Access
 from cluster.config import Config
 from cluster.identity import load_identity
 from metaraft.client import MetaClient
-from metaraft.commands import (
-    Touch,
-)
+from metaraft.commands import Touch
+from metaraft.queries import GetSpace
 
 SMALL_BYTES = 4096
 LARGE_BYTES = 64 * MIB
@@ -161,23 +160,31 @@ def lister(access: Access, name: str) -> Callable[[int], Awaitable[Callable[[], 
     return make
 
 
-async def commits(config: Config, seconds: float) -> Figure:
-    """Commands of 200 bytes straight into the metadata, 64 at a time from one client."""
+async def metadata(config: Config, seconds: float) -> list[Figure]:
+    """Commands of 200 bytes, and linearizable reads, straight to the members: 64 at a time from one client."""
     client = MetaClient(config, load_identity(config, config.api[0].name))
+    command, query = Touch(padding=bytes(160)), GetSpace()
+
+    async def commit() -> None:
+        await client.commit(command, deadline=trio.current_time() + 30)
+
+    async def read() -> None:
+        await client.read(query, deadline=trio.current_time() + 30)
+
+    async def make_commit(_: int) -> Callable[[], Awaitable[None]]:
+        return commit
+
+    async def make_read(_: int) -> Callable[[], Awaitable[None]]:
+        return read
+
     async with trio.open_nursery() as nursery:
         await nursery.start(client.run)
-
-        async def make(number: int) -> Callable[[], Awaitable[None]]:
-            command = Touch(padding=bytes(160))
-
-            async def commit() -> None:
-                await client.commit(command, deadline=trio.current_time() + 30)
-
-            return commit
-
-        figure = await timed("commit 200 B", 64, 200, seconds, make)
+        figures = [
+            await timed("commit 200 B", 64, 200, seconds, make_commit),
+            await timed("linear. read", 64, 0, seconds, make_read),
+        ]
         nursery.cancel_scope.cancel()
-    return figure
+    return figures
 
 
 async def run(folder: Path, *, seconds: float, say: Callable[[str], None]) -> Report:
@@ -218,7 +225,8 @@ async def run(folder: Path, *, seconds: float, say: Callable[[str], None]) -> Re
         done(put, f"{put.mb_s / machine.three_synced_writers_mb_s:.0%} of three plain synced writers")
         get = await timed("GET 64 MiB", 4, LARGE_BYTES, 2 * seconds, getter(access, "large", large, LARGE_BYTES))
         done(get, f"{get.mb_s / machine.memory_copy_mb_s:.0%} of a memory copy")
-        done(await commits(cluster.config, seconds), "64 in flight")
+        for figure in await metadata(cluster.config, seconds):
+            done(figure, "64 in flight")
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(cluster.down)
