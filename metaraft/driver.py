@@ -3,6 +3,7 @@
 Rules:
 * Votes and answers leave after the journal's sync, a leader's appends before it; nothing is answered before it is
   committed and executed (DESIGN 3.1).
+* What is made of a step is decided in `metaraft.turns`, without I/O.
 * It wakes on events only: a message, a command, a read, something applied, a timer. It never polls.
 * The database has a task of its own, `metaraft.applier`; a disk that is slow is waited for in threads.
 * A disk that fails ends the process: `DiskFailed` comes out of `run` (in exception groups).
@@ -14,44 +15,27 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import msgspec
 import trio
 
 from cluster.limits import Limits
 from cluster.log import get_logger
-from metaraft import applier
+from metaraft import applier, turns
 from metaraft.applier import Applier, failing_disk
-from metaraft.commands import (
-    Batch,
-)
-from metaraft.commits import Commits, Executed
+from metaraft.commits import Executed
 from metaraft.core import Core, CoreStatus, Message, Ready
 from metaraft.journal import Journal
 from metaraft.journal_records import Entry
 from metaraft.pace import Pace
-from metaraft.reads import Reads
-from metaraft.statetime import StateClock
-
-ENTRIES_IN_FLIGHT_MAX = 2
-"""Batches of this leader in the log and not executed. Few: what waits meanwhile becomes one larger batch, and a batch
-costs far more than a command in it (chosen)."""
+from metaraft.turns import Turns
 
 IDLE_S = 0.04
 """A journal that was not written to for this long is marked (DESIGN 3.2: within 50 ms)."""
 
 _log = get_logger("driver")
-_decode_batch = msgspec.msgpack.Decoder(Batch).decode
 
 
-class Database(applier.Database[Entry], Protocol):
-    """What the driver needs of the store beside what the applier does."""
-
-    @property
-    def state_time_ms(self) -> int:
-        """State time of the last batch applied."""
-
-    def answer(self, ask: bytes) -> bytes:
-        """Answer a query from what is applied."""
+class Database(applier.Database[Entry], turns.Database, Protocol):
+    """What the driver needs of the store."""
 
 
 class Bell:
@@ -87,14 +71,13 @@ class Driver:
         limits: Limits,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self.commits = Commits(limits)
-        self.reads = Reads(limits)
-        self.clock = StateClock()
+        self._turns = Turns(core, journal, database, limits)
+        self.commits = self._turns.commits
+        self.reads = self._turns.reads
+        self.clock = self._turns.clock
         self.applier = Applier(journal, database, on_executed=self._on_executed, on_applied=self._look_at_reads)
-        self.status = CoreStatus("follower", journal.term, None, database.applied, journal.last_index, {}, 0, ())
         self._core = core
         self._journal = journal
-        self._database = database
         self._send = send
         self._wall_ms = wall_ms
         self._bell = Bell()
@@ -108,14 +91,18 @@ class Driver:
         self._disk_thread = trio.CapacityLimiter(1)
 
     @property
+    def status(self) -> CoreStatus:
+        """How the core stood after its last step."""
+        return self._turns.status
+
+    @property
     def leads(self) -> bool:
         """Whether this member leads, as of its last step."""
-        return self.status.state == "leader"
+        return self._turns.leads
 
     def state_time_ms(self) -> int:
         """State time now, as far as this member knows."""
-        now = trio.current_time()
-        return self.clock.stamp(now, self._wall_ms()) if self.leads else self.clock.estimate(now)
+        return self._turns.state_time_ms(trio.current_time(), self._wall_ms())
 
     # ---- what happened outside
 
@@ -162,12 +149,11 @@ class Driver:
                     await self._turn()
 
     async def _turn(self) -> None:
-        now = trio.current_time()
         inbox, self._inbox = self._inbox, []
-        proposals = self._proposals(now)
+        before = self.status
 
-        ready = self._core.step(inbox=inbox, proposals=proposals, reads=int(self.reads.waiting), now=now)
-        self._note(ready, now)
+        ready = self._turns.step(inbox, trio.current_time(), self._wall_ms())
+        self._note(before, ready)
         for slot, message in ready.appends:
             self._send(slot, message)
         if ready.sync:
@@ -179,50 +165,15 @@ class Driver:
         self._look_at_reads()
         await self._tend_journal()
 
-    def _proposals(self, now: float) -> list[bytes]:
-        room = ENTRIES_IN_FLIGHT_MAX - self.commits.entries_in_flight
-        if room <= 0 or not self.commits.waiting:
-            return []
-        return self.commits.take(self.clock.stamp(now, self._wall_ms()), now, room)
-
-    def _note(self, ready: Ready, now: float) -> None:
-        """Take over what the step decided, before anything is awaited."""
-        before, status = self.status, ready.status
-        self.status = status
-        changed = (before.state, before.term, before.leader) != (status.state, status.term, status.leader)
-        if changed:
+    def _note(self, before: CoreStatus, ready: Ready) -> None:
+        """Tell of what the step decided, before anything is awaited."""
+        status = ready.status
+        if (before.state, before.term, before.leader) != (status.state, status.term, status.leader):
             _log.info("role_changed", role=status.state, term=status.term, leader=status.leader, commit=status.commit)
-            self._change_role(before, status, now)
-        self.commits.proposed(ready.proposed, status.leader)
-        for place in ready.proposed:
-            if place is not None:
-                self.applier.hurry(place[0])
-        if ready.read_round is not None:
-            self.reads.asked(ready.read_round)
-        elif self.reads.waiting:
-            self.reads.lost(status.leader)
-        for confirmed in ready.reads_confirmed:
-            self.reads.confirmed(confirmed.round, confirmed.index)
-            self.applier.hurry(confirmed.index)
+            self._answered.set()
+        self.applier.hurry(self._turns.hurry_to)
         if ready.reads_confirmed and ready.sync:
             self._reads_bell.ring()  # they need not wait for this sync
-
-    def _change_role(self, before: CoreStatus, status: CoreStatus, now: float) -> None:
-        same_reign = before.term == status.term and before.state == status.state
-        if before.state == "leader" and not same_reign:
-            self.commits.lost(status.commit, status.leader)
-            self._answered.set()
-            self.reads.lost(status.leader)
-        if status.state == "leader" and not same_reign:
-            self.clock.lead(self._last_state_time_ms(), now, self._wall_ms())
-
-    def _last_state_time_ms(self) -> int:
-        """State time of the last batch in the log; they never fall along it."""
-        for index in range(self._journal.last_index, self.applier.applied, -1):
-            data = self._journal.entry(index).data
-            if data:
-                return _decode_batch(data).state_time_ms
-        return self._database.state_time_ms
 
     async def _sync(self) -> None:
         self._marked_at = trio.current_time() + IDLE_S
@@ -242,19 +193,18 @@ class Driver:
     # ---- executed and applied
 
     def _on_executed(self, done: Sequence[Executed]) -> None:
-        for entry in done:
-            self.commits.executed(entry)
+        self._turns.executed(done)
         if not self.commits.pending:
             self._answered.set()
         if self.commits.waiting:
             self._bell.ring()
 
     def _look_at_reads(self) -> None:
-        if self.reads.confirmed_waiting and self._answer_some():
+        if self._answer_some():
             self._reads_bell.ring()
 
     def _answer_some(self) -> bool:
-        return self.reads.answer(self.applier.applied, trio.current_time(), self.state_time_ms(), self._database.answer)
+        return self._turns.answer(self.applier.applied, trio.current_time(), self._wall_ms())
 
     async def _answer_reads(self) -> None:
         """Goes on where a turn ended: long answers never hold the loop for long."""
