@@ -43,6 +43,10 @@ class LogEntry(Protocol):
         """Place in the log."""
 
     @property
+    def term(self) -> int:
+        """Term of the leader that proposed it."""
+
+    @property
     def data(self) -> bytes:
         """Encoded `Batch`, or empty for a no-op."""
 
@@ -55,6 +59,7 @@ class _Format(msgspec.Struct, frozen=True, array_like=True):
 class _Applied(msgspec.Struct, frozen=True, array_like=True):
     index: int
     set_hash: bytes
+    term: int = 0
 
 
 class StoreFacts(msgspec.Struct, frozen=True):
@@ -90,10 +95,11 @@ class Origin(NamedTuple):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What a database says of itself."""
+    """What a database says of itself: whose it is, the last entry applied to it (`index`, `term`), its set hash."""
 
     cluster_id: str
     index: int
+    term: int
     set_hash: bytes
 
 
@@ -103,7 +109,7 @@ _decode_applied = msgspec.msgpack.Decoder(_Applied).decode
 
 
 class _Open(NamedTuple):
-    """A write transaction, its rows, and the index up to which it goes."""
+    """A write transaction, its rows, and the last entry in it."""
 
     txn: "lmdb.Transaction[bytes]"
     rows: LmdbRows
@@ -167,11 +173,11 @@ class Store:
             with errors(new), env.begin(write=True) as txn:
                 rows = _found(txn, new, origin)
                 rows.note(_FORMAT_KEY, _encode(_Format(SCHEMA, cluster_id)))
-                _note_applied(rows, 0)
+                _note_applied(rows, 0, 0)
             env.sync(True)
-        _sync_directory(new)
+        sync_directory(new)
         new.replace(directory)
-        _sync_directory(directory.parent)
+        sync_directory(directory.parent)
 
     @classmethod
     def open(cls, directory: Path, *, cluster_id: str, limits: Limits | None = None) -> Self:
@@ -221,7 +227,7 @@ class Store:
             raise OSError("the store failed before, and applies nothing more")
         results: list[list[bytes]] = []
         self._failed = True
-        applied = self.applied
+        applied, term = self.applied, 0
         with errors(self._directory):
             txn = self._env.begin(write=True)
             try:
@@ -232,11 +238,11 @@ class Store:
                         results.append([])
                         continue
                     assert entry.index == applied + 1, "entries are applied in order, without a gap"
-                    applied = entry.index
+                    applied, term = entry.index, entry.term
                     results.append(self._machine.apply(entry.data) if entry.data else [])
                 if applied != self.applied:
                     self._machine.flush()
-                    _note_applied(rows, applied)
+                    _note_applied(rows, applied, term)
             except BaseException:
                 txn.abort()
                 raise
@@ -305,26 +311,39 @@ class Store:
         )
 
     def walk(self) -> Walked:
-        """Read every row, find it again by its key, and compare the set hash with the one kept. Blocking, and slow.
-
-        It sees what a single read cannot: rows that are lost, or no longer found, because a page of the tree above
-        them is damaged. Raises Corrupt (RowRot, StoreRot, SetHashWrong).
-        """
-        total = count = 0
+        """`walk_rows` of what is applied. Blocking, and slow. Raises Corrupt (RowRot, StoreRot, SetHashWrong)."""
         with errors(self._directory), self._env.begin() as txn:
-            applied = _applied(LmdbReader(txn))
-            for key, stored in txn.cursor():
-                unseal(key, stored)
-                if txn.get(key) != stored:
-                    raise Corrupt("StoreRot", f"the row {key.hex()} is there and not found by its key")
-                if key[0] != Kind.LOCAL:
-                    count += 1
-                    total += row_hash(key, stored)
-        found = (total % SET_HASH_MODULUS).to_bytes(16, "big")
-        if found != applied.set_hash:
-            message = f"the rows at index {applied.index} have the set hash {found.hex()}, not {applied.set_hash.hex()}"
-            raise Corrupt("SetHashWrong", message)
-        return Walked(applied.index, count, found.hex())
+            return walk_rows(txn)
+
+    def copy_into(self, descriptor: int) -> Stored:
+        """Write a compact copy of the database into a file or pipe, and say what it holds. Blocking; others may apply
+        and answer meanwhile. Raises Corrupt (StoreRot), OSError."""
+        with errors(self._directory), self._env.begin() as txn:
+            stored = read_stored(LmdbReader(txn), self._directory)
+            self._env.copyfd(descriptor, compact=True, txn=txn)
+        return stored
+
+
+def walk_rows(txn: "lmdb.Transaction[bytes]") -> Walked:
+    """Read every row, find it again by its key, and compare the set hash with the one kept.
+
+    It sees what a single read cannot: rows that are lost, or no longer found, because a page of the tree above them is
+    damaged. Raises Corrupt (RowRot, StoreRot, SetHashWrong).
+    """
+    total = count = 0
+    applied = _applied(LmdbReader(txn))
+    for key, stored in txn.cursor():
+        unseal(key, stored)
+        if txn.get(key) != stored:
+            raise Corrupt("StoreRot", f"the row {key.hex()} is there and not found by its key")
+        if key[0] != Kind.LOCAL:
+            count += 1
+            total += row_hash(key, stored)
+    found = (total % SET_HASH_MODULUS).to_bytes(16, "big")
+    if found != applied.set_hash:
+        message = f"the rows at index {applied.index} have the set hash {found.hex()}, not {applied.set_hash.hex()}"
+        raise Corrupt("SetHashWrong", message)
+    return Walked(applied.index, count, found.hex())
 
 
 def _environment(directory: Path, limits: Limits, *, create: bool) -> lmdb.Environment:
@@ -356,7 +375,7 @@ def read_stored(rows: Reader, name: object) -> Stored:
     """What the rows of a database say of it. Raises Refused (WrongStore), Corrupt (RowRot)."""
     known = _read_format(rows, name)
     applied = _applied(rows)
-    return Stored(known.cluster_id, applied.index, applied.set_hash)
+    return Stored(known.cluster_id, applied.index, applied.term, applied.set_hash)
 
 
 def _check_format(rows: Reader, directory: Path, cluster_id: str) -> None:
@@ -382,12 +401,13 @@ def _applied(rows: Reader) -> _Applied:
     return _decode_applied(row)
 
 
-def _note_applied(rows: LmdbRows, index: int) -> None:
-    rows.note(_APPLIED_KEY, _encode(_Applied(index, rows.set_hash.to_bytes(16, "big"))))
+def _note_applied(rows: LmdbRows, index: int, term: int) -> None:
+    rows.note(_APPLIED_KEY, _encode(_Applied(index, rows.set_hash.to_bytes(16, "big"), term)))
 
 
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def sync_directory(directory: Path) -> None:
+    """Return when the names in the folder are on the disk."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

@@ -42,6 +42,7 @@ class LogEntry(msgspec.Struct, frozen=True):
 
     index: int
     data: bytes
+    term: int = 1
 
 
 def key_of(number: int) -> bytes:
