@@ -26,8 +26,9 @@ FAST = 1 << 40
 def filled(directory: Path, entries: int) -> tuple[Store, Twin]:
     """A store and its twin after a run of so many entries."""
     store, twin = new_store(directory), Twin()
-    for entry in itertools.islice(run(1), entries):
-        store.apply([entry])
+    log = list(itertools.islice(run(1), entries))
+    store.apply(log)
+    for entry in log:
         twin.apply(entry)
     return store, twin
 
