@@ -46,6 +46,7 @@ type Data = bytes
 """Bytes, under a name that `Journal.bytes` does not hide."""
 
 _LOCK_NAME = "lock"
+_ENTRY_KINDS = (RecordKind.ENTRY, RecordKind.RESET)
 _READ_BYTES = 256 * KIB
 _PENDING_BYTES_MAX = 2 * GIB  # a record's way back to its batch's start is 32 bits
 
@@ -242,6 +243,21 @@ class Journal:
             self._durable_index = min(self._durable_index, index - 1)
             self._handed_index = min(self._handed_index, index - 1)
 
+    def reset(self, index: int, term: int) -> None:
+        """Makes all entries void and begins the log anew with entry `index`: its term is known, its data is empty, and
+        like every first entry it counts as committed. Term and vote stay.
+
+        For a database that holds all up to `index`. Raises Refused (NotBeyondLog) unless that is beyond the last entry:
+        what this member has acknowledged is never forgotten.
+        """
+        with self._state:
+            if index < self._table.next_index:
+                last = self._table.next_index - 1
+                raise Refused("NotBeyondLog", f"the log goes up to entry {last} and cannot begin anew at {index}")
+            position = self._record(RecordKind.RESET, index, term)
+            self._table.reset(index, term, position)
+            self._recent.reset(Entry(index, term, b""))
+
     def set_term(self, term: int, voted_for: int | None) -> None:
         """Sets term and vote. Terms do not run back, and a vote stands for its term: AssertionError."""
         with self._state:
@@ -422,7 +438,7 @@ class Journal:
             record = segment.codec.decode(window, at - position, at)
             if record is None and found:
                 break  # behind the window; if it is bad, it will be the first of the next read
-            if record is None or (record.kind, record.index) != (RecordKind.ENTRY, at_index):
+            if record is None or record.kind not in _ENTRY_KINDS or record.index != at_index:
                 raise rot(segment.path, at, f"entry {at_index} is not there any more")
             found.append(Entry(record.index, record.term, bytes(record.data)))
         return found

@@ -45,6 +45,12 @@ class Recent:
         for at in range(max(index, self._oldest), newest + 1):
             self._drop(at)
 
+    def reset(self, entry: Entry) -> None:
+        """Lets go of all entries, which are void, and goes on with this one."""
+        self._entries.clear()
+        self._bytes = 0
+        self.remember(entry)
+
     def forget_below(self, index: int) -> None:
         """Lets go of the entries below `index`, which were cut."""
         while self._entries and self._oldest < index:

@@ -60,7 +60,8 @@ class RecordKind(enum.IntEnum):
 
     ENTRY: the entry (index, term, data). TRUNCATE: entries from `index` on are void. VOTE: `term` is current and
     `index - 1` is the slot voted for in it (index 0: none). MARK: nothing but that all below it is synced. SEAL: the
-    segment ends here and the next one, of sequence `index`, exists.
+    segment ends here and the next one, of sequence `index`, exists. RESET: what was before is void; the log begins anew
+    with the entry (index, term), whose data is not known here.
     """
 
     ENTRY = 1
@@ -68,6 +69,7 @@ class RecordKind(enum.IntEnum):
     VOTE = 3
     MARK = 4
     SEAL = 5
+    RESET = 6
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

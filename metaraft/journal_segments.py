@@ -227,6 +227,8 @@ class _Replay:
             table.truncate_from(record.index)
         elif kind == RecordKind.VOTE and record.term >= self.term:
             self.term, self.voted_for = record.term, record.index - 1 if record.index else None
+        elif kind == RecordKind.RESET and record.index >= table.next_index:
+            table.reset(record.index, record.term, record.position)
         elif kind == RecordKind.SEAL:
             raise rot(segment.path, record.position, "a seal, but the segment that it announces is not there,")
         elif kind != RecordKind.MARK:
@@ -268,6 +270,9 @@ def _replay_newest(disk: Disk, segment: Segment, replay: _Replay, recent: Recent
                 recent.settle(record.index)
             elif record.kind == RecordKind.TRUNCATE:
                 recent.truncate_from(record.index)
+            elif record.kind == RecordKind.RESET:
+                recent.reset(Entry(record.index, record.term, b""))
+                recent.settle(record.index)
         if segment.end == HEADER_BYTES or segment.codec.vouched(read, segment.end, size) is not None:
             raise rot(segment.path, segment.end, "bad record")
     finally:

@@ -64,6 +64,16 @@ class Table:
             self._term_starts.pop()
             self._terms.pop()
 
+    def reset(self, index: int, term: int, position: int) -> None:
+        """The log is the one entry that lies at `position` of the newest segment, beyond all that there was."""
+        assert index >= self.next_index, f"entry {index} is not beyond {self.next_index - 1}"
+        for span in self.spans:
+            span.first = index
+            del span.positions[:]
+        self.first_index = self.next_index = index
+        self._term_starts, self._terms = [], []
+        self.append(index, term, position)
+
     @property
     def last_term(self) -> int:
         """Term of the last entry; 0 in an empty log."""

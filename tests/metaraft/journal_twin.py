@@ -74,6 +74,11 @@ class Twin:
         self.journal.truncate_from(index)
         self.states.append(self.state._replace(log=tuple(entry for entry in self.state.log if entry[0] < index)))
 
+    def reset(self, index: int, term: int) -> None:
+        """Begins the log anew."""
+        self.journal.reset(index, term)
+        self.states.append(self.state._replace(log=((index, term, b""),)))
+
     def set_term(self, term: int, voted_for: int | None) -> None:
         """Sets term and vote."""
         self.journal.set_term(term, voted_for)
@@ -128,6 +133,34 @@ def history(twin: Twin) -> None:
     twin.add(b"first of the last batch")
     twin.add(b"last of all" * 7)
     twin.sync()
+
+
+def history_with_resets(twin: Twin) -> None:
+    """A life in which the log begins anew: in a batch of its own, among others, over a conflict, and then is cut."""
+    twin.set_term(3, 1)
+    for at in range(6):
+        twin.add(bytes([at]) * 150)
+        twin.sync()
+    twin.reset(20, 2)
+    twin.sync()
+    twin.journal.cut(20)
+    twin.add(b"first behind it")
+    twin.sync()
+    for at in range(8):
+        twin.add(b"more %d" % at * 20)
+        twin.sync()
+    twin.truncate_from(23)
+    twin.add(b"never synced by itself" * 9)
+    twin.reset(24, 3)
+    twin.set_term(7, None)
+    twin.add(b"of the same batch")
+    twin.sync()
+    twin.mark_idle()
+    twin.journal.cut(24)
+    twin.reset(1 << 40, 7)
+    twin.add(b"far away" * 90)
+    twin.sync()
+    twin.journal.cut(1 << 40)
 
 
 def entry(index: int, term: int, data: bytes) -> Entry:

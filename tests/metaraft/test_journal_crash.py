@@ -9,7 +9,17 @@ import pytest
 from cluster.errors import Corrupt, Refused
 from metaraft.journal import JournalFailed
 from metaraft.journal_records import HEADER_BYTES
-from tests.metaraft.journal_twin import FOLDER, FRESH, Twin, create, history, open_on, same, state_of
+from tests.metaraft.journal_twin import (
+    FOLDER,
+    FRESH,
+    Twin,
+    create,
+    history,
+    history_with_resets,
+    open_on,
+    same,
+    state_of,
+)
 from tests.metaraft.memory_disk import MemoryDisk, cuts
 
 
@@ -57,6 +67,52 @@ def test_a_crash_while_opening_loses_nothing() -> None:
     for disk, _ in moments(lambda: open_on(torn).close(), torn, lambda: 0):
         for after in cuts(disk):
             assert twin.certain(state_of(open_on(after)))
+
+
+def test_a_log_that_begins_anew_does_so_wholly_or_not_at_all_whatever_the_power_cut_keeps() -> None:
+    twin = Twin()
+    seen = moments(lambda: history_with_resets(twin), twin.disk, lambda: twin.synced)
+    for disk, synced in seen:
+        wanted = twin.states[synced:]
+        for after in cuts(disk):
+            found = state_of(open_on(after))
+            assert any(same(found, state) for state in wanted)
+        killed = disk.kill()
+        found = state_of(open_on(killed))
+        assert any(same(found, state) for state in wanted)
+        assert state_of(open_on(killed.power_cut(lambda length: 0))) == found
+    assert state_of(open_on(twin.disk.kill())) == twin.state
+
+
+def test_a_log_never_begins_anew_below_what_was_acknowledged() -> None:
+    twin = Twin()
+    history(twin)
+    for index in (0, 1, twin.journal.last_index):
+        with pytest.raises(Refused, match="cannot begin anew"):
+            twin.journal.reset(index, 9)
+    assert not twin.journal.dirty
+    assert state_of(open_on(twin.disk.kill())) == state_of(twin.journal)
+
+
+def test_a_log_that_began_anew_keeps_term_and_vote_and_lets_go_of_the_older_segments() -> None:
+    twin = Twin()
+    twin.set_term(8, 1)
+    for at in range(40):
+        twin.add(b"%d" % at * 100)
+        twin.sync()
+    twin.reset(1000, 5)
+    twin.sync()
+    twin.journal.cut(1000)
+    assert len([path for path in twin.disk.names_cached if path.suffix == ".segment"]) == 1
+    journal = open_on(twin.disk.kill())
+    assert (journal.term, journal.voted_for) == (8, 1)
+    assert (journal.first_index, journal.last_index, journal.term_at(1000)) == (1000, 1000, 5)
+    assert journal.entry(1000).data == b""
+    journal.add(1001, 8, b"goes on")
+    journal.sync()
+    assert journal.entries(1000, 1002, 100)[1].data == b"goes on"
+    with pytest.raises(AssertionError):
+        journal.truncate_from(1000)
 
 
 def test_a_crash_while_a_journal_is_made_leaves_none_or_a_fresh_one() -> None:

@@ -33,6 +33,10 @@ class JournalAndTwin(RuleBasedStateMachine):
         journal = self.twin.journal
         self.twin.truncate_from(max(journal.first_index + 1, journal.last_index - back))
 
+    @rule(beyond=st.integers(min_value=1, max_value=30), term=st.integers(min_value=0, max_value=5))
+    def reset(self, beyond: int, term: int) -> None:
+        self.twin.reset(self.twin.journal.last_index + beyond, min(term, self.twin.state.term))
+
     @rule(raised=st.integers(min_value=1, max_value=3), voted_for=st.sampled_from([None, 0, 1, 2]))
     def next_term(self, raised: int, voted_for: int | None) -> None:
         self.twin.set_term(self.twin.state.term + raised, voted_for)
