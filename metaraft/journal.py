@@ -191,6 +191,16 @@ class Journal:
         with self._state:
             return sum(segment.end for segment in self._segments.values()) + self._tail - self._active.end
 
+    def tail_from(self, bytes_min: int) -> int:
+        """The index to `cut` below so that the newest segments are left, whole, that have `bytes_min` together."""
+        with self._state:
+            size = self._tail - self._active.end
+            for span in reversed(self._table.spans):
+                size += self._segments[span.sequence].end
+                if size >= bytes_min:
+                    return span.first
+            return self._table.first_index
+
     def term_at(self, index: int) -> int | None:
         """Term of an entry; None if it is not in the log."""
         with self._state:

@@ -40,6 +40,21 @@ def segments(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.segment"))
 
 
+def test_a_tail_is_the_fewest_newest_segments_that_have_so_many_bytes(folder: Path) -> None:
+    journal = opened(folder)
+    assert journal.tail_from(0) == journal.tail_from(1 << 40) == 1
+    filled(journal, 200)
+    whole = len(segments(folder))
+    for wanted in (1, 4096, 10_000):
+        journal.cut(journal.tail_from(wanted))
+        left = len(segments(folder))
+        assert journal.bytes >= wanted
+        assert left - 1 <= -(-wanted // 4096) < whole
+        journal.cut(journal.last_index)
+        filled(journal, 200)
+    journal.close()
+
+
 def test_a_fresh_journal_has_an_empty_first_entry_and_no_vote(folder: Path) -> None:
     journal = opened(folder)
     assert (journal.first_index, journal.last_index, journal.term, journal.voted_for) == (1, 1, 0, None)
