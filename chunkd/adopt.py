@@ -12,17 +12,16 @@ Rules:
 * Interrupted anywhere, it may be repeated; the change of the name comes last, and is done or not done.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
+import click
 import msgspec
 
 from chunkd import folder
 from chunkd.files import Files
 from chunkd.folder import Layout
-from cluster.cli.output import exit_code, print_json
-from cluster.errors import Refused, TrilithError
+from cluster.cli.output import command, print_json
+from cluster.errors import Refused
 
 
 class Adopted(msgspec.Struct, frozen=True):
@@ -83,21 +82,19 @@ def _count(files: Files, layout: Layout) -> int:
     return sum(1 for _ in folder.chunk_names(files, layout))
 
 
-def main() -> int:
-    """Run from the command line: prints what was done, or the error, as JSON; returns an exit code of commands."""
-    parser = argparse.ArgumentParser(prog="python -m chunkd.adopt", description="Give a disk to a restored cluster.")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the disk's folder")
-    parser.add_argument("--cluster-id", metavar="ID", help="the cluster; without it nothing is changed")
-    options = parser.parse_args()
-    try:
-        done = look(options.folder) if options.cluster_id is None else adopt(options.folder, options.cluster_id)
-    except (TrilithError, OSError) as error:
-        said = error if isinstance(error, TrilithError) else Refused("DiskUnreadable", str(error))
-        print_json({"error": {"kind": said.kind, "code": said.code, "message": said.message}})
-        return exit_code(said)
-    print_json(done)
-    return 0
+@click.command()
+@click.argument("directory", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.option("--cluster-id", help="The cluster that gets the disk; without it nothing is changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@command
+def main(directory: Path, cluster_id: str | None, as_json: bool) -> None:
+    """Give the disk in FOLDER to a restored cluster."""
+    done = look(directory) if cluster_id is None else adopt(directory, cluster_id)
+    if as_json:
+        print_json(done)
+    else:
+        click.echo(f"disk {done.disk_id}: was of {done.cluster_id}, {done.chunks} chunks, {done.taken_back} taken back")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

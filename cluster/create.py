@@ -37,6 +37,7 @@ from cluster.errors import Refused
 from cluster.limits import UNIX_PATH_BYTES_MAX
 from cluster.ports import check_exposure, free_ports, join_listen
 from cluster.process import end_with_parent
+from cluster.restored import Restored, write_restored
 from cluster.supervisor import reason_in, role_command, role_of
 
 RUN_NAME = "run"
@@ -63,10 +64,22 @@ class Shape:
     insecure_listen: bool = False
 
 
-def create(directory: Path, shape: Shape) -> Config:
+@dataclass(frozen=True)
+class Origin:
+    """What a restored cluster begins with in place of nothing: a verified snapshot of the old one's metadata, facts
+    about it to be kept, and the old one's key files, if the new one is to go on with them."""
+
+    snapshot: Path
+    facts: Restored
+    cluster_key: Path | None = None
+    credentials: Path | None = None
+
+
+def create(directory: Path, shape: Shape, origin: Origin | None = None) -> Config:
     """Make a cluster in `directory` and return its configuration. Only one caller at a time (see `locked`).
 
-    Raises Refused (ClusterExists, BadConfig, BadFolder, FolderNotEmpty, InsecureListen, PrepareFailed).
+    Raises Refused (ClusterExists, BadConfig, BadFolder, FolderNotEmpty, InsecureListen, PrepareFailed; with an origin
+    also NoKeys, NoClusterKey, KeyDiffers).
     """
     directory = directory.resolve()  # the roles that prepare their folders run in it
     refuse_unspeakable(directory)
@@ -76,7 +89,7 @@ def create(directory: Path, shape: Shape) -> Config:
     draft = directory / _DRAFT_NAME
     _clear_interrupted(draft)
     _refuse_leftovers(directory, shape)
-    config = _plan(directory, shape)
+    config = _plan(directory, shape, 0 if origin is None else len(origin.facts.disks))
     for api in config.api:
         check_exposure(api, api.object_listen)
     reason = invalid(config)
@@ -84,8 +97,11 @@ def create(directory: Path, shape: Shape) -> Config:
         raise Refused("BadConfig", reason)
     _write_draft(draft, dump(config))
     try:
+        if origin is not None:
+            _bring_keys(config, origin)
+            write_restored(directory, origin.facts)
         _make_keys(config, shape)
-        _prepare_all(draft, config)
+        _prepare_all(draft, config, origin)
     except BaseException:
         _clear_interrupted(draft)
         raise
@@ -137,7 +153,7 @@ def _node_folders(shape: Shape) -> Iterator[str]:
     yield from (f"chunk-{n}" for n in range(1, shape.chunkds + 1))
 
 
-def _plan(directory: Path, shape: Shape) -> Config:
+def _plan(directory: Path, shape: Shape, old_disks: int) -> Config:
     cluster_id = secrets.token_hex(16)
     names = list(_node_folders(shape))
     if shape.transport == "unix":
@@ -148,7 +164,7 @@ def _plan(directory: Path, shape: Shape) -> Config:
     return Config(
         format=FORMAT,
         cluster_id=cluster_id,
-        copies=min(3, shape.chunkds),
+        copies=max(1, min(3, shape.chunkds + old_disks)),
         member=tuple(
             MemberConfig(
                 name=f"meta-{n}",
@@ -203,6 +219,13 @@ def ensure_private_folder(folder: Path) -> None:
         folder.chmod(0o700)
 
 
+def _bring_keys(config: Config, origin: Origin) -> None:
+    if origin.credentials is not None:
+        identity.bring_credentials(origin.credentials, config.path(config.identity.credentials))
+    if origin.cluster_key is not None:
+        identity.bring_cluster_key(origin.cluster_key, config.path(config.identity.cluster_key))
+
+
 def _make_keys(config: Config, shape: Shape) -> None:
     credentials = config.path(config.identity.credentials)
     if not credentials.exists():
@@ -224,7 +247,7 @@ def have_cluster_key(config: Config) -> bool:
     return True
 
 
-def _prepare_all(draft: Path, config: Config) -> None:
+def _prepare_all(draft: Path, config: Config, origin: Origin | None) -> None:
     """Let each role make its folder, as many at once as there are cores. Raises Refused (PrepareFailed)."""
     nodes = [node for node in config.nodes if isinstance(node, MemberConfig | ChunkdConfig)]
     tie = end_with_parent()
@@ -233,6 +256,8 @@ def _prepare_all(draft: Path, config: Config) -> None:
             started = []
             for node in batch:
                 command = role_command(role_of(node), draft, node.name, "--prepare")
+                if origin is not None and isinstance(node, MemberConfig):
+                    command += ["--snapshot", str(origin.snapshot.resolve())]
                 process = subprocess.Popen(  # noqa: S603 - our own modules
                     command,
                     stdin=subprocess.DEVNULL,

@@ -158,8 +158,12 @@ def make_credentials(path: Path) -> Credentials:
     if path.exists():
         raise Refused("CredentialsExist", f"{path} is there already")
     credentials = random_credentials()
-    _write(path, msgspec.json.format(msgspec.json.encode(credentials), indent=2) + b"\n", 0o600)
+    _write_credentials(path, credentials)
     return credentials
+
+
+def _write_credentials(path: Path, credentials: Credentials) -> None:
+    _write(path, msgspec.json.format(msgspec.json.encode(credentials), indent=2) + b"\n", 0o600)
 
 
 def read_credentials(path: Path) -> Credentials:
@@ -175,6 +179,27 @@ def read_credentials(path: Path) -> Credentials:
     if not found.access_key or not found.secret_key:
         raise Refused("NoKeys", f"{path} holds an empty key")
     return found
+
+
+def bring_credentials(source: Path, path: Path) -> None:
+    """Put the root key of another cluster in place. Raises Refused (NoKeys), or (KeyDiffers) if one is there."""
+    wanted = read_credentials(source)
+    if path.exists():
+        if read_credentials(path) != wanted:
+            raise Refused("KeyDiffers", f"{path} holds another root key than {source}; move one of them away")
+        return
+    _write_credentials(path, wanted)
+
+
+def bring_cluster_key(source: Path, path: Path) -> None:
+    """Put the cluster key of another cluster in place. Raises Refused (NoClusterKey), or (KeyDiffers) if one is
+    there."""
+    wanted = read_cluster_key(source)
+    if path.exists():
+        if read_cluster_key(path) != wanted:
+            raise Refused("KeyDiffers", f"{path} holds another cluster key than {source}; move one of them away")
+        return
+    _write(path, wanted.hex().encode() + b"\n", 0o600)
 
 
 def make_cluster_key(path: Path) -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from cluster import identity
 from cluster.cli import running
 from cluster.cli.access import directory_of
 from cluster.cli.output import command, say
+from cluster.cli.shapes import shape_of, shape_options
 from cluster.config import FILE_NAME, ApiConfig, Config, load
-from cluster.create import RUN_NAME, STEWARD_NAME, Shape, create, have_cluster_key
+from cluster.create import RUN_NAME, STEWARD_NAME, create, have_cluster_key
 from cluster.endpoints import ENDPOINTS_FILE, read_endpoints
 from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.limits import Timings
@@ -30,54 +31,22 @@ from cluster.process import opened_process, read_pid
 from cluster.supervisor import PID_FILE, Supervisor, locked
 
 
-def _shape_options[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """What a new cluster looks like; an existing one keeps its shape."""
-    options = (
-        click.option("--members", type=click.Choice(["1", "3", "5"]), help="Metadata members (default 3)."),
-        click.option("--chunkds", type=click.IntRange(1, 64), help="Chunk daemons (default 3)."),
-        click.option("--apis", type=click.IntRange(1, 64), help="API processes, sharing the ports (default 1)."),
-        click.option(
-            "--transport",
-            type=click.Choice(["unix", "tcp"]),
-            help="Between nodes: Unix sockets (default), or loopback TCP with mutual TLS.",
-        ),
-        click.option(
-            "--port", type=click.IntRange(0, 65535), help="S3 and native objects (default 9000; 0: any free one)."
-        ),
-        click.option(
-            "--admin-port", type=click.IntRange(0, 65535), help="Operator API (default 9001; 0: any free one)."
-        ),
-        click.option("--listen", help="Address of the object port (default 127.0.0.1)."),
-        click.option("--insecure-listen", is_flag=True, help="Allow clear HTTP on an address that is not loopback."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def _shape(given: dict[str, Any]) -> Shape:
-    values = {name: value for name, value in given.items() if value is not None}
-    if "members" in values:
-        values["members"] = int(values["members"])
-    return Shape(**values)
-
-
 @click.command()
 @click.argument("directory", required=False)
-@_shape_options
+@shape_options()
 @command
 def init(directory: str | None, **shape: Any) -> None:
     """Make a cluster in DIRECTORY (default ./data) without starting it."""
     folder = directory_of(directory)
     with locked(folder / RUN_NAME):
-        made = create(folder, _shape(shape))
+        made = create(folder, shape_of(shape))
     click.echo(f"made cluster {made.cluster_id} in {made.base}")
 
 
 @click.command()
 @click.argument("directory", required=False)
 @click.option("--detach", is_flag=True, help="Return when it is ready; `trilith down` ends it.")
-@_shape_options
+@shape_options()
 @command
 def up(directory: str | None, detach: bool, **shape: Any) -> None:
     """Run the cluster of DIRECTORY (default ./data; made at the first start) until Ctrl-C."""
@@ -129,7 +98,7 @@ def _config(folder: Path, shape: dict[str, Any]) -> Config:
     """The cluster's configuration, made at the first start. The ports and listen address can be given anew at each
     start; the rest of the shape is what it was made with."""
     if not (folder / FILE_NAME).exists():
-        return create(folder, _shape(shape))
+        return create(folder, shape_of(shape))
     config = load(folder / FILE_NAME)
     counts = {"members": len(config.member), "chunkds": len(config.chunkd), "apis": len(config.api)}
     for name, count in counts.items():

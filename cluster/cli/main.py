@@ -13,6 +13,7 @@ import click
 
 _MODULES = {
     **dict.fromkeys(("init", "up", "down", "node"), "lifecycle"),
+    "snapshot": "snapshot",
     "status": "status",
     "user": "users",
     "uploads": "uploads",

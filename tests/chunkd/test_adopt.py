@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -154,10 +155,10 @@ def test_the_power_goes_off_at_every_step_and_it_is_adopted_after_all(tmp_path: 
 def test_the_program_prints_what_it_did_or_why_not(tmp_path: Path) -> None:
     folder.prepare(tmp_path / "disk", CLUSTER, DISK)
 
-    def run(*arguments: str) -> tuple[int, dict[str, object]]:
-        command = [sys.executable, "-P", "-m", "chunkd.adopt", *arguments]
+    def run(*arguments: str) -> tuple[int, dict[str, Any]]:
+        command = [sys.executable, "-P", "-m", "chunkd.adopt", *arguments, "--json"]
         done = subprocess.run(command, capture_output=True, check=False)
-        return done.returncode, msgspec.json.decode(done.stdout)
+        return done.returncode, msgspec.json.decode(done.stdout, type=dict[str, Any])
 
     disk = str(tmp_path / "disk")
     assert run(disk) == (0, {"disk_id": DISK, "cluster_id": CLUSTER, "chunks": 0, "taken_back": 0})
@@ -167,6 +168,6 @@ def test_the_program_prints_what_it_did_or_why_not(tmp_path: Path) -> None:
     assert lock is not None
     code, said = run(disk, "--cluster-id", "third")
     Files().close(lock)
-    assert (code, msgspec.convert(said["error"], dict[str, str])["code"]) == (CommandExit.REFUSED, "DiskInUse")
+    assert (code, said["error"]["code"]) == (CommandExit.REFUSED, "DiskInUse")
     code, said = run(str(tmp_path / "none"))
-    assert (code, msgspec.convert(said["error"], dict[str, str])["code"]) == (CommandExit.REFUSED, "NoDisk")
+    assert (code, said["error"]["code"]) == (CommandExit.REFUSED, "NoDisk")

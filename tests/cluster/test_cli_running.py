@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from cluster.cli import lifecycle, running
+from cluster.cli import lifecycle, running, shapes
 from cluster.cli.main import main
 from cluster.config import ApiConfig, Config, MemberConfig
 from cluster.create import Shape
@@ -53,7 +53,7 @@ def test_commands_to_try_can_be_copied_as_they_stand() -> None:
 def test_detached_process_gets_the_same_options() -> None:
     given = {"members": "1", "port": 0, "listen": None, "insecure_listen": True, "transport": "tcp", "apis": None}
     assert lifecycle._options(given) == ["--members", "1", "--port", "0", "--insecure-listen", "--transport", "tcp"]
-    assert lifecycle._shape({"members": "5", "port": 0, "listen": None}) == Shape(members=5, port=0)
+    assert shapes.shape_of({"members": "5", "port": 0, "listen": None}) == Shape(members=5, port=0)
 
 
 def test_every_command_explains_itself() -> None:
