@@ -308,24 +308,40 @@ def how_it_ended(end: End) -> str:
 
 def last_reason(log_file: Path) -> str:
     """The `reason` (or else the event) that the last line of a role's log gives, or nothing."""
+    return reason_in(_end_of(log_file))
+
+
+def last_complaint(log_file: Path) -> str:
+    """The same if that line is an error, else nothing."""
+    text = _end_of(log_file)
+    return reason_in(text) if _entry_in(text).get("level") in ("error", "critical") else ""
+
+
+def _end_of(log_file: Path) -> bytes:
     try:
         with log_file.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - _REASON_BYTES))
-            return reason_in(log.read())
+            return log.read()
     except OSError:
-        return ""
+        return b""
 
 
 def reason_in(text: bytes) -> str:
     """The same of a log's text. What is no JSON line is given as it is."""
     lines = text.splitlines()
-    if not lines:
-        return ""
-    try:
-        entry = msgspec.json.decode(lines[-1], type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    entry = _entry_in(text)
+    if not entry and lines:
         return lines[-1].decode("utf-8", "replace").strip()
     return str(entry.get("reason") or entry.get("event") or "")
+
+
+def _entry_in(text: bytes) -> dict[str, object]:
+    """The last line of a log, if it is JSON."""
+    lines = text.splitlines()
+    try:
+        return msgspec.json.decode(lines[-1], type=dict[str, object]) if lines else {}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
 
 
 def set_aside(log_file: Path, bytes_max: int) -> None:

@@ -1,7 +1,8 @@
 """`python -P -m metaraft --config FILE --node NAME [--prepare [--snapshot FILE]]`: one metadata member.
 
 Exit codes: 0 ended by SIGTERM or SIGINT (or the member is prepared), 70 our own failure, 74 journal or database
-failed or cannot be trusted, 78 wrong configuration or folder (also: a folder without a journal).
+failed or cannot be trusted, or differ from the other members', 78 wrong configuration or folder (also: a folder without
+a journal). What it logs last says what to do.
 """
 
 import argparse
@@ -14,18 +15,22 @@ from pathlib import Path
 import trio
 
 from cluster.config import Config, MemberConfig, load
-from cluster.errors import Refused
+from cluster.errors import Corrupt, Refused
 from cluster.exits import RoleExit
 from cluster.identity import load_identity
 from cluster.log import configure, get_logger
 from cluster.process import tell_ready
 from metaraft.applier import DiskFailed, failing_disk
 from metaraft.backup.restore import prepare_from
+from metaraft.comparing import Differs
 from metaraft.machine import UnknownMeaning
 from metaraft.server import Member, prepare
 
 DRAIN_S = 2.0
 """How long commands under way may take when the member is asked to end (chosen)."""
+
+LOST = frozenset({"NoJournal", "NoStore"})
+"""Refusals that a lost folder causes, as well as one that was never made."""
 
 _log = get_logger("metaraft")
 
@@ -55,7 +60,7 @@ def main() -> int:
         else:
             trio.run(run, node, config)
     except Exception as error:  # noqa: BLE001 - the process's edge: each error becomes an exit code and a line
-        return _explain(error)
+        return _explain(error, options.node)
     return RoleExit.DONE
 
 
@@ -81,20 +86,41 @@ async def run(node: MemberConfig, config: Config) -> None:
         member.close()
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, name: str) -> int:
     leaves = list(_leaves(error))
+    reason = "; ".join(str(leaf) for leaf in leaves)
+    if any(isinstance(leaf, Differs) for leaf in leaves):
+        _log.critical("member_differs", reason=f"{reason}. {_replace(name)}")
+        return RoleExit.DISK
     if any(isinstance(leaf, DiskFailed) for leaf in leaves):
-        _log.critical("disk_failed", reason="; ".join(str(leaf) for leaf in leaves))
+        rotten = any(isinstance(leaf.__cause__, Corrupt) for leaf in leaves)
+        _log.critical("disk_failed", reason=f"{reason}. {_replace(name) if rotten else _start_again(name)}")
         return RoleExit.DISK
     if any(isinstance(leaf, UnknownMeaning) for leaf in leaves):
         _log.critical("log_not_understood", reason=f"{leaves[0]}; this member needs a newer program")
         return RoleExit.CONFIG
     if all(isinstance(leaf, Refused) for leaf in leaves):
         for leaf in leaves:
-            _log.error("refused", code=getattr(leaf, "code", ""), reason=str(leaf))
+            code = getattr(leaf, "code", "")
+            _log.error("refused", code=code, reason=f"{leaf}. {_lost(name)}" if code in LOST else str(leaf))
         return RoleExit.CONFIG
     _log.critical("failed", exc_info=error)
     return RoleExit.INTERNAL
+
+
+def _replace(name: str) -> str:
+    return (
+        "This member must not vote or serve with what it has: keep its folder for inspection, check the disk, then "
+        f"`trilith member replace {name}`"
+    )
+
+
+def _start_again(name: str) -> str:
+    return f"Check the disk and start {name} again; if it cannot be trusted, `trilith member replace {name}`"
+
+
+def _lost(name: str) -> str:
+    return f"If it was there before, it is lost, and with it what {name} promised: `trilith member replace {name}`"
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

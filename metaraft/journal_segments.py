@@ -139,8 +139,7 @@ def rot(path: Path, offset: int, what: str) -> Corrupt:
     """The error that keeps a member from starting on a journal which is not what was written."""
     return Corrupt(
         "JournalRot",
-        f"{path}: {what} at offset {offset}, where records were synced once. This member must not vote or serve with "
-        "this journal: keep the folder for inspection, check the disk, and replace the member by a new incarnation",
+        f"{path}: {what} at offset {offset}, where records were synced once",
         detail={"path": str(path), "offset": str(offset)},
     )
 

@@ -2,7 +2,8 @@
 
 Rules: commands and reads are taken straight from the read loop, without a task each; only the leader takes them.
 Growing commands are refused while any member is short of disk space or holds too much log (deletes pass). Each second
-the leader tells its followers how far the log may be cut and what time it is, and they tell it how they stand.
+the leader tells its followers how far the log may be cut and what time it is, and they tell it how they stand. A member
+whose rows are found to differ from the others' ends (`Differs`).
 """
 
 import os
@@ -26,6 +27,7 @@ from cluster.log import get_logger
 from cluster.rpc import Channel, Reply, Request, Service, serve
 from metaraft.applier import failing_disk
 from metaraft.commits import not_leader
+from metaraft.comparing import Comparing, Differs
 from metaraft.core import Core, Message, decode_message, encode_message
 from metaraft.driver import Driver
 from metaraft.journal import Journal
@@ -114,6 +116,7 @@ class Member:
         self._draining = False
         self._channels: dict[int, Channel] = {}
         self._level_max = 0
+        self._comparing = Comparing(node.slot, self._slots.values())
         self.journal = open_journal(
             journal_directory(config, node),
             cluster_id=config.cluster_id,
@@ -133,7 +136,10 @@ class Member:
         self.journal.close()
 
     async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; started with its address. Raises (in groups) DiskFailed, BrokenInvariant."""
+        """Serve until cancelled; started with its address.
+
+        Raises (in groups) DiskFailed, BrokenInvariant, Differs.
+        """
         config, node = self._config, self._node
         with failing_disk():  # a journal and a database that do not fit each other are no better than a bad disk
             core = Core(
@@ -213,23 +219,30 @@ class Member:
         if note.term == status.term and slot == status.leader:
             self._safe_cut = max(self._safe_cut, note.safe_cut)
             self.driver.clock.heard(note.state_time_ms, trio.current_time())
+            self._comparing.told(note.dispute, slot)
 
     def _report(self, slot: int, body: bytes) -> None:
         report = decode_report(body)
         self._reports[slot] = (trio.current_time(), report, report.wall_ms - wall_ms())
+        self._comparing.heard(slot, report.points, trio.current_time())
 
     async def _tend(self) -> None:
-        """Each second: who is short of space, what the others should know, and the cut."""
+        """Each second: who is short of space, what the others should know, whose rows differ, and the cut."""
         while True:
-            report = MemberReport(self.journal.bytes, self._short_of_space(), wall_ms(), LEVEL)
+            points = self.store.points
+            report = MemberReport(self.journal.bytes, self._short_of_space(), wall_ms(), LEVEL, points)
             status, driver = self.driver.status, self.driver
+            self._comparing.heard(self._node.slot, points, trio.current_time())
             if driver.leads:
                 self._safe_cut = max(self._safe_cut, status.safe_cut)
-                note = encode(LeaderNote(status.term, status.safe_cut, driver.state_time_ms()))
+                dispute = self._comparing.decide(trio.current_time())
+                note = encode(LeaderNote(status.term, status.safe_cut, driver.state_time_ms(), dispute))
                 for channel in self._channels.values():
                     channel.post_nowait(Method.NOTE, note)
             elif status.leader is not None:
                 self._channels[status.leader].post_nowait(Method.REPORT, encode(report))
+            if (difference := self._comparing.verdict()) is not None:
+                raise Differs(difference)
             self._weigh(report)
             await self._maybe_cut(report.log_bytes)
             await trio.sleep(NOTE_S)
@@ -345,5 +358,7 @@ class Member:
                 level=facts.level,
                 refusal=self._refusal.code if self._refusal else "",
                 skew_ms=self._skew_ms(),
+                compared=self._comparing.compared,
+                differing=self._comparing.differing() if self.driver.leads else {},
             )
         )

@@ -24,6 +24,7 @@ import msgspec
 from cluster.errors import Corrupt, Refused
 from cluster.limits import Limits
 from metaraft import answering, machine
+from metaraft.comparing import POINT_MS, POINTS_TOLD, Point
 from metaraft.lmdb_rows import LmdbReader, LmdbRows, errors, translated
 from metaraft.machine import Machine
 from metaraft.rows import SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash, unseal
@@ -114,6 +115,7 @@ class _Open(NamedTuple):
     txn: "lmdb.Transaction[bytes]"
     rows: LmdbRows
     applied: int
+    points: list[Point]
 
 
 class _Bound:
@@ -150,7 +152,10 @@ class Store:
             self._machine = Machine(self._bound)
         self.applied = applied.index
         """Index of the last entry whose effects are visible to readers."""
+        self.points: tuple[Point, ...] = ()
+        """The newest points, to be compared with those of other members."""
         self._set_hash = int.from_bytes(applied.set_hash, "big")
+        self._second = self._machine.state_time_ms // POINT_MS
         self._publish()
 
     @classmethod
@@ -186,7 +191,7 @@ class Store:
         Raises Refused (NoStore, StoreInUse, WrongStore), Corrupt (RowRot, StoreRot), OSError.
         """
         if not (directory / DATA_FILE).is_file():
-            raise Refused("NoStore", f"there is no store in {directory}; it is made with --prepare")
+            raise Refused("NoStore", f"{directory} holds no store; only the making of a cluster or member makes one")
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -226,6 +231,7 @@ class Store:
         if self._failed:
             raise OSError("the store failed before, and applies nothing more")
         results: list[list[bytes]] = []
+        points: list[Point] = []
         self._failed = True
         applied, term = self.applied, 0
         with errors(self._directory):
@@ -240,13 +246,17 @@ class Store:
                     assert entry.index == applied + 1, "entries are applied in order, without a gap"
                     applied, term = entry.index, entry.term
                     results.append(self._machine.apply(entry.data) if entry.data else [])
+                    if (second := self._machine.state_time_ms // POINT_MS) != self._second:
+                        self._second = second
+                        self._machine.flush()
+                        points.append(Point(applied, _hash_bytes(rows.set_hash)))
                 if applied != self.applied:
                     self._machine.flush()
                     _note_applied(rows, applied, term)
             except BaseException:
                 txn.abort()
                 raise
-        self._open = _Open(txn, rows, applied)
+        self._open = _Open(txn, rows, applied, points)
         return results
 
     def commit(self) -> None:
@@ -256,6 +266,7 @@ class Store:
         with errors(self._directory):
             done.txn.commit()
         self._set_hash = done.rows.set_hash
+        self.points = (*self.points, *done.points)[-POINTS_TOLD:]
         self._publish()
         self.applied = done.applied
         self._failed = False
@@ -302,7 +313,7 @@ class Store:
             state_time_ms=self.state_time_ms,
             revision=self.revision,
             level=self.level,
-            set_hash=self._set_hash.to_bytes(16, "big").hex(),
+            set_hash=_hash_bytes(self._set_hash).hex(),
             rows=stat["entries"],
             results_kept=self._machine.results_kept,
             used_bytes=(info["last_pgno"] + 1) * stat["psize"],
@@ -339,7 +350,7 @@ def walk_rows(txn: "lmdb.Transaction[bytes]") -> Walked:
         if key[0] != Kind.LOCAL:
             count += 1
             total += row_hash(key, stored)
-    found = (total % SET_HASH_MODULUS).to_bytes(16, "big")
+    found = _hash_bytes(total % SET_HASH_MODULUS)
     if found != applied.set_hash:
         message = f"the rows at index {applied.index} have the set hash {found.hex()}, not {applied.set_hash.hex()}"
         raise Corrupt("SetHashWrong", message)
@@ -402,7 +413,11 @@ def _applied(rows: Reader) -> _Applied:
 
 
 def _note_applied(rows: LmdbRows, index: int, term: int) -> None:
-    rows.note(_APPLIED_KEY, _encode(_Applied(index, rows.set_hash.to_bytes(16, "big"), term)))
+    rows.note(_APPLIED_KEY, _encode(_Applied(index, _hash_bytes(rows.set_hash), term)))
+
+
+def _hash_bytes(set_hash: int) -> bytes:
+    return set_hash.to_bytes(16, "big")
 
 
 def sync_directory(directory: Path) -> None:

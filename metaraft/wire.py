@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from metaraft.comparing import Dispute, Point
+
 SERVICE = "metaraft"
 """Name of the service in the hello."""
 
@@ -51,22 +53,24 @@ class LeaderNote(msgspec.Struct, frozen=True, array_like=True):
     """What a leader tells its followers each second.
 
     `safe_cut` is the lowest log index that every member has acknowledged; once true it stays true, so a late note
-    does no harm. `state_time_ms` is the leader's state time as it sent the note.
+    does no harm. `state_time_ms` is the leader's state time as it sent the note. `dispute`: whose rows differ.
     """
 
     term: int
     safe_cut: int
     state_time_ms: int
+    dispute: Dispute | None = None
 
 
 class MemberReport(msgspec.Struct, frozen=True, array_like=True):
     """What a follower tells the leader each second: its space, its wall clock for the skew alarm, and the highest
-    level of command meaning that its program knows."""
+    level of command meaning that its program knows, and its newest points (`metaraft.comparing`)."""
 
     log_bytes: int
     short_of_space: bool
     wall_ms: int
     level: int = 1
+    points: tuple[Point, ...] = ()
 
 
 class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
@@ -98,6 +102,10 @@ class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
     skew_ms: int = 0
     """The leader's wall clock against the member's that differs most from it."""
     error: str = ""
+    compared: int = 0
+    """Newest index at which a majority is known to have equal rows."""
+    differing: dict[int, str] = {}
+    """By slot, why a member's rows are held to be wrong."""
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -22,7 +22,8 @@ encode = msgspec.json.Encoder().encode
 
 
 class MemberFacts(msgspec.Struct):
-    """A metadata member. `match` tells members with the same rows: hashes are equal at equal `applied`."""
+    """A metadata member. Hashes of rows are equal at equal `applied`; `compared` is the newest index at which a
+    majority was found to be so. `error`: why it does not answer, or why its rows are wrong."""
 
     name: str
     slot: int
@@ -39,6 +40,7 @@ class MemberFacts(msgspec.Struct):
     pid: int
     refusal: str
     skew_ms: int
+    compared: int
     error: str
 
 
@@ -137,6 +139,7 @@ class StatusHandler:
             up < len(chunkds)
             or any(chunkd.state != "ok" for chunkd in chunkds)
             or any(member.role == "unreachable" or member.refusal for member in members)
+            or leader.differing
         ):
             state = "degraded"
         else:
@@ -148,13 +151,13 @@ class StatusHandler:
             leader=None if leader is None else leader.name,
             term=max((member.term for member in members), default=0),
             state_time_ms=max((member.state_time_ms for member in members), default=0),
-            members=[_member(member) for member in members],
+            members=[_member(member, {} if leader is None else leader.differing) for member in members],
             chunkds=chunkds,
             api=self._process.facts(),
         )
 
 
-def _member(status: MemberStatus) -> MemberFacts:
+def _member(status: MemberStatus, differing: dict[int, str]) -> MemberFacts:
     return MemberFacts(
         name=status.name,
         slot=status.slot,
@@ -171,7 +174,8 @@ def _member(status: MemberStatus) -> MemberFacts:
         pid=status.pid,
         refusal=status.refusal,
         skew_ms=status.skew_ms,
-        error=status.error,
+        compared=status.compared,
+        error=differing.get(status.slot, status.error),
     )
 
 

@@ -13,7 +13,7 @@ from cluster.config import FILE_NAME, load
 from cluster.create import RUN_NAME
 from cluster.errors import Unavailable
 from cluster.process import read_pid
-from cluster.supervisor import PID_FILE
+from cluster.supervisor import PID_FILE, last_complaint
 
 
 @click.command()
@@ -43,7 +43,7 @@ def status(directory: str | None, dir_option: str | None, endpoint: str | None, 
 
 
 def processes(folder: Path) -> Iterator[dict[str, Any]]:
-    """The processes of this machine by their pid files."""
+    """The processes of this machine by their pid files, and the last word of those that do not run."""
     config = load(folder / FILE_NAME)
     run = config.path(config.run)
     files = {
@@ -52,7 +52,8 @@ def processes(folder: Path) -> Iterator[dict[str, Any]]:
     }
     for name, file in files.items():
         pid = read_pid(file)
-        yield {"name": name, "pid": pid, "state": "running" if pid is not None else "not running"}
+        state, why = ("running", "") if pid is not None else ("not running", last_complaint(run / f"{name}.log"))
+        yield {"name": name, "pid": pid, "state": state, "reason": why}
 
 
 def _print_status(facts: dict[str, Any]) -> None:
@@ -64,7 +65,8 @@ def _print_status(facts: dict[str, Any]) -> None:
             continue
         click.echo(
             f"  {member['name']:<10} {member['role']:<10} term {member['term']}  commit {member['commit']}"
-            f"  applied {member['applied']}  log {human_bytes(member['log_bytes'])}{_because(member['refusal'])}"
+            f"  applied {member['applied']}  log {human_bytes(member['log_bytes'])}"
+            f"{_because(member['refusal'] or member['error'])}"
         )
     for chunkd in facts["chunkds"]:
         if not chunkd["up"]:
@@ -84,4 +86,6 @@ def _because(reason: str) -> str:
 
 def _print_processes(found: list[dict[str, Any]]) -> None:
     for process in found:
-        click.echo(f"  {process['name']:<10} {process['state']:<12} pid {process['pid'] or '-'}")
+        click.echo(
+            f"  {process['name']:<10} {process['state']:<12} pid {process['pid'] or '-'}{_because(process['reason'])}"
+        )

@@ -20,6 +20,7 @@ from cluster.supervisor import (
     End,
     Supervisor,
     how_it_ended,
+    last_complaint,
     last_reason,
     locked,
     reason_in,
@@ -114,6 +115,21 @@ def test_reason_is_that_of_the_last_line(log: bytes, reason: str, tmp_path: Path
     (tmp_path / "x.log").write_bytes(log)
     assert last_reason(tmp_path / "x.log") == reason
     assert last_reason(tmp_path / "none.log") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b'{"level": "critical", "event": "disk_failed", "reason": "it is rotten"}', "it is rotten"),
+        (b'{"level": "error", "event": "refused"}', "refused"),
+        (b'{"level": "info", "event": "ready"}', ""),
+        (b"no JSON", ""),
+        (b"", ""),
+    ],
+)
+def test_only_an_error_as_the_last_word_is_a_complaint(tmp_path: Path, line: bytes, complaint: str) -> None:
+    (tmp_path / "x.log").write_bytes(line)
+    assert last_complaint(tmp_path / "x.log") == complaint
 
 
 def test_log_that_is_too_large_is_set_aside_under_its_writer(tmp_path: Path) -> None:

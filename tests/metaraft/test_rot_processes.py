@@ -1,0 +1,82 @@
+"""Members whose data is wrong, as real processes: each says so and stops, and the cluster goes on."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from signal import SIGTERM
+
+import pytest
+import trio
+
+from cluster.config import Config
+from cluster.exits import RoleExit
+from metaraft.client import MetaClient
+from metaraft.commands import CreateBucket, Touch
+from metaraft.model import Copies
+from metaraft.server import store_directory
+from tests.metaraft.members import Processes, client_of, cluster_folder, equal_rows, processes_of, soon, until
+from tests.metaraft.rot import miscount_users
+
+pytestmark = pytest.mark.probe
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[tuple[Config, Processes, MetaClient]]:
+    with cluster_folder() as config, processes_of(config) as processes:
+        processes.start(1, 2, 3)
+        async with client_of(config) as client:
+            await client.commit(CreateBucket("b", "owner", Copies(3)), deadline=soon())
+            await until(client.status, equal_rows)
+            yield config, processes, client
+
+
+@asynccontextmanager
+async def writes(client: MetaClient) -> AsyncIterator[list[int]]:
+    """Commits all the while, each of which must succeed; how many there were so far is in the list."""
+    count = [0]
+
+    async def write() -> None:
+        while True:
+            await client.commit(Touch(), deadline=soon())
+            count[0] += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        yield count
+        nursery.cancel_scope.cancel()
+
+
+def last_words(processes: Processes, slot: int) -> dict[str, str]:
+    """The last line of a member's log."""
+    found: dict[str, str] = json.loads(processes.log(slot).splitlines()[-1])
+    return found
+
+
+async def end_in_order(processes: Processes, slot: int) -> None:
+    processes.signal(SIGTERM, slot)
+    assert await processes.wait(slot) == RoleExit.DONE
+
+
+@pytest.mark.parametrize("role", ["leader", "follower"])
+async def test_a_member_with_an_altered_row_is_found_by_the_others_within_seconds_of_writes(role: str) -> None:
+    async with running() as (config, processes, client):
+        leader = client.leader
+        assert leader is not None
+        wrong = leader if role == "leader" else leader % 3 + 1
+        await end_in_order(processes, wrong)
+        miscount_users(store_directory(config, config.member[wrong - 1]))
+        processes.start(wrong)
+        async with writes(client) as count:
+            with trio.fail_after(20):
+                assert await processes.wait(wrong) == RoleExit.DISK
+            before = count[0]
+            while count[0] < before + 20:  # noqa: ASYNC110 - the cluster goes on
+                await trio.sleep(0.02)
+        words = last_words(processes, wrong)
+        assert (words["level"], words["event"]) == ("critical", "member_differs")
+        assert f"trilith member replace meta-{wrong}" in words["reason"]
+        assert f"rows of slot {wrong} differ: at index" in words["reason"]
+        statuses = [status for status in await client.status() if status.role != "unreachable"]
+        assert len(statuses) == 2
+        assert [text for status in statuses for slot, text in status.differing.items() if slot == wrong]
+        assert {slot for status in statuses for slot in status.differing} == {wrong}
