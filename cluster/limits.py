@@ -108,4 +108,5 @@ class Timings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     restart_backoff_min_s: float = 0.2
     restart_backoff_max_s: float = 10.0
     memory_wait_s: float = 5.0  # for transfer memory; then 503 SlowDown
+    walk_every_s: float = 21600.0  # a member reads all its rows again this often, in the background: 6 hours
     space_age_s: float = 1.0  # how old an API's view of revision and disks may be

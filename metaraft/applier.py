@@ -40,7 +40,8 @@ def failing_disk() -> Iterator[None]:
     try:
         yield
     except (OSError, lmdb.Error, Corrupt) as error:
-        raise DiskFailed(f"{type(error).__name__}: {error}") from error
+        what = error.code if isinstance(error, Corrupt) else type(error).__name__
+        raise DiskFailed(f"{what}: {error}") from error
 
 
 class LogEntry(Protocol):

@@ -99,6 +99,8 @@ class LmdbRows(LmdbReader):
         super().__init__(txn)
         self._put = txn.put
         self._sum = set_hash
+        self.changes: list[tuple[bytes, int]] = []
+        """Each row that was changed, and by how much the set hash."""
 
     @property
     def set_hash(self) -> int:
@@ -109,27 +111,32 @@ class LmdbRows(LmdbReader):
         """Write, over what is there."""
         stored = seal(key, value)
         old = self._get(key)
+        by = row_hash(key, stored)
         if old is not None:
             unseal(key, old)
-            self._sum -= row_hash(key, old)
+            by -= row_hash(key, old)
             if len(old) > SHRINK_BYTES_MIN and len(stored) < len(old):
                 self._txn.delete(key)
         self._put(key, stored)
-        self._sum += row_hash(key, stored)
+        self._changed(key, by)
 
     def insert(self, key: bytes, value: bytes) -> None:
         """Write a row that is known not to be there."""
         stored = seal(key, value)
         new = self._put(key, stored, overwrite=False)
         assert new, "an inserted row is new"
-        self._sum += row_hash(key, stored)
+        self._changed(key, row_hash(key, stored))
 
     def delete(self, key: bytes) -> None:
         """Remove a row that is known to be there."""
         old = self._txn.pop(key)
         assert old is not None, "a removed row is there"
         unseal(key, old)
-        self._sum -= row_hash(key, old)
+        self._changed(key, -row_hash(key, old))
+
+    def _changed(self, key: bytes, by: int) -> None:
+        self._sum += by
+        self.changes.append((key, by))
 
     def note(self, key: bytes, value: bytes) -> None:
         """Write a LOCAL row: it is in no set hash."""

@@ -33,6 +33,7 @@ from metaraft.driver import Driver
 from metaraft.journal import Journal
 from metaraft.rows import LEVEL
 from metaraft.store import Origin, Store
+from metaraft.walking import keep_walking
 from metaraft.wire import (
     ASK_BYTES_MAX,
     SERVICE,
@@ -116,6 +117,7 @@ class Member:
         self._draining = False
         self._channels: dict[int, Channel] = {}
         self._level_max = 0
+        self._walked_ms = 0
         self._comparing = Comparing(node.slot, self._slots.values())
         self.journal = open_journal(
             journal_directory(config, node),
@@ -173,7 +175,11 @@ class Member:
             listen = address(node.listen, config.base)
             listening = await nursery.start(partial(serve, service, listen, self._me, config.limits, config.timings))
             nursery.start_soon(self._tend)
+            nursery.start_soon(keep_walking, self.store.background, config.timings.walk_every_s, self._note_walk)
             task_status.started(listening)
+
+    def _note_walk(self) -> None:
+        self._walked_ms = wall_ms()
 
     async def drain(self, seconds: float) -> None:
         """Take no more commands, and let those under way be answered, for `seconds` at most."""
@@ -360,5 +366,8 @@ class Member:
                 skew_ms=self._skew_ms(),
                 compared=self._comparing.compared,
                 differing=self._comparing.differing() if self.driver.leads else {},
+                rows=facts.rows,
+                walk_rows=self.store.background.rows,
+                walked_ms=self._walked_ms,
             )
         )

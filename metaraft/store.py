@@ -28,6 +28,7 @@ from metaraft.comparing import POINT_MS, POINTS_TOLD, Point
 from metaraft.lmdb_rows import LmdbReader, LmdbRows, errors, translated
 from metaraft.machine import Machine
 from metaraft.rows import SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash, unseal
+from metaraft.walking import Walk
 
 DATA_FILE = "data.mdb"
 LMDB_MAJOR = 1
@@ -156,6 +157,8 @@ class Store:
         """The newest points, to be compared with those of other members."""
         self._set_hash = int.from_bytes(applied.set_hash, "big")
         self._second = self._machine.state_time_ms // POINT_MS
+        self.background = Walk(env, directory, self.applied, self._set_hash)
+        """The walk that goes on while entries are applied."""
         self._publish()
 
     @classmethod
@@ -264,7 +267,7 @@ class Store:
         assert self._open is not None, "something was executed"
         done, self._open = self._open, None
         with errors(self._directory):
-            done.txn.commit()
+            self.background.commit(done.txn.commit, done.rows.changes, done.applied, done.rows.set_hash)
         self._set_hash = done.rows.set_hash
         self.points = (*self.points, *done.points)[-POINTS_TOLD:]
         self._publish()

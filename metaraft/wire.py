@@ -105,7 +105,12 @@ class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
     compared: int = 0
     """Newest index at which a majority is known to have equal rows."""
     differing: dict[int, str] = {}
-    """By slot, why a member's rows are held to be wrong."""
+    """At the leader, by slot: why a member's rows are held to be wrong."""
+    rows: int = 0
+    walk_rows: int = 0
+    """How many of its rows the walk that is under way has read."""
+    walked_ms: int = 0
+    """The wall clock when the last walk over all rows came to its end."""
 
 
 encode = msgspec.msgpack.Encoder().encode

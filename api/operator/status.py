@@ -23,7 +23,8 @@ encode = msgspec.json.Encoder().encode
 
 class MemberFacts(msgspec.Struct):
     """A metadata member. Hashes of rows are equal at equal `applied`; `compared` is the newest index at which a
-    majority was found to be so. `error`: why it does not answer, or why its rows are wrong."""
+    majority was found to be so. The walk that is under way has read `walk_rows`; `walked_ms` is the wall clock at
+    the end of the last one. `error`: why it does not answer, or why its rows are wrong."""
 
     name: str
     slot: int
@@ -41,6 +42,9 @@ class MemberFacts(msgspec.Struct):
     refusal: str
     skew_ms: int
     compared: int
+    rows: int
+    walk_rows: int
+    walked_ms: int
     error: str
 
 
@@ -175,6 +179,9 @@ def _member(status: MemberStatus, differing: dict[int, str]) -> MemberFacts:
         refusal=status.refusal,
         skew_ms=status.skew_ms,
         compared=status.compared,
+        rows=status.rows,
+        walk_rows=status.walk_rows,
+        walked_ms=status.walked_ms,
         error=differing.get(status.slot, status.error),
     )
 

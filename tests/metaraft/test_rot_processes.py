@@ -10,19 +10,21 @@ import trio
 
 from cluster.config import Config
 from cluster.exits import RoleExit
+from cluster.limits import Timings
 from metaraft.client import MetaClient
 from metaraft.commands import CreateBucket, Touch
 from metaraft.model import Copies
+from metaraft.rows import Kind
 from metaraft.server import store_directory
 from tests.metaraft.members import Processes, client_of, cluster_folder, equal_rows, processes_of, soon, until
-from tests.metaraft.rot import miscount_users
+from tests.metaraft.rot import alter_row, miscount_users
 
 pytestmark = pytest.mark.probe
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[tuple[Config, Processes, MetaClient]]:
-    with cluster_folder() as config, processes_of(config) as processes:
+async def running(timings: Timings | None = None) -> AsyncIterator[tuple[Config, Processes, MetaClient]]:
+    with cluster_folder(timings=timings) as config, processes_of(config) as processes:
         processes.start(1, 2, 3)
         async with client_of(config) as client:
             await client.commit(CreateBucket("b", "owner", Copies(3)), deadline=soon())
@@ -80,3 +82,22 @@ async def test_a_member_with_an_altered_row_is_found_by_the_others_within_second
         assert len(statuses) == 2
         assert [text for status in statuses for slot, text in status.differing.items() if slot == wrong]
         assert {slot for status in statuses for slot in status.differing} == {wrong}
+
+
+async def test_a_row_that_nobody_writes_again_is_found_by_the_walk() -> None:
+    async with running(Timings(walk_every_s=0.5)) as (config, processes, client):
+        assert client.leader is not None
+        wrong = client.leader % 3 + 1
+        found = await until(client.status, lambda found: all(status.walked_ms for status in found))
+        assert {status.rows > 0 for status in found} == {True}
+        await end_in_order(processes, wrong)
+        change = bytes([Kind.NAME]) + b"b"
+        alter_row(store_directory(config, config.member[wrong - 1]), change, lambda value: value[:-1] + b"\x09")
+        processes.start(wrong)
+        async with writes(client):
+            with trio.fail_after(20):
+                assert await processes.wait(wrong) == RoleExit.DISK
+        words = last_words(processes, wrong)
+        assert (words["level"], words["event"]) == ("critical", "disk_failed")
+        assert "SetHashWrong" in words["reason"]
+        assert f"trilith member replace meta-{wrong}" in words["reason"]
