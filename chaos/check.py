@@ -2,13 +2,17 @@
 
 (J. Wing, C. Gong: Testing and Verifying Concurrent Objects, 1993; G. Lowe: Testing for Linearizability, 2016.)
 An operation without an end may be placed anywhere after its beginning, or nowhere. A search over the bound
-is reported as undecided, which callers count as a failure. Two shortcuts keep the search small and change no verdict: a
-put without an end whose value nobody can have seen is left out, and what may come next, changes nothing and fits the
-present value (a get that saw it, a refusal because of it) does come next.
+is reported as undecided, which callers count as a failure. Some shortcuts keep the search small and change no verdict:
+
+* What may come next, changes nothing and fits the present value (a get that saw it, a refusal because of it) does.
+* A *blind* put has no end, no condition, and a value that nobody saw or expected. Without refusals, blind puts are left
+  out. With them, one may be why: but they are all alike, so of those that may come next only the first is tried.
+* Deletes without an end are all alike too.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from chaos.history import ABSENT, Operation
@@ -16,6 +20,9 @@ from chaos.history import ABSENT, Operation
 type Verdict = Literal["linearizable", "violated", "undecided"]
 
 STATES_MAX = 500_000
+
+
+_BLIND = -1  # the value of each blind put
 
 
 def check_key(operations: Sequence[Operation], *, states_max: int = STATES_MAX) -> Verdict:
@@ -38,41 +45,51 @@ def check_key(operations: Sequence[Operation], *, states_max: int = STATES_MAX) 
     return "violated"
 
 
-def _that_count(operations: Sequence[Operation]) -> Sequence[Operation]:
-    """All but the puts without an end that nothing else depends on. A refusal may be due to any value, and a put over
-    an expected value saw that one."""
-    if any(operation.kind == "refused" for operation in operations):
-        return operations
-    seen_values = {operation.value for operation in operations if operation.kind == "get"}
-    seen_values |= {operation.expected for operation in operations if operation.expected is not None}
-    return [
-        operation
-        for operation in operations
-        if operation.end is not None or operation.kind != "put" or operation.value in seen_values
-    ]
+def _that_count(operations: Sequence[Operation]) -> list[Operation]:
+    """All operations, the blind puts of them marked as such, or left out."""
+    named = {operation.value for operation in operations if operation.kind == "get"}
+    named |= {operation.expected for operation in operations if operation.expected is not None}
+    refusals = any(operation.kind == "refused" for operation in operations)
+    counted = []
+    for operation in operations:
+        if operation.kind != "put" or operation.end is not None or operation.value in named:
+            counted.append(operation)
+        elif refusals:
+            blind = operation.expected is None
+            counted.append(replace(operation, value=_BLIND) if blind else operation)
+    return counted
 
 
 def _next_states(ordered: Sequence[Operation], ends: Sequence[float], done: int, value: int) -> list[tuple[int, int]]:
     """States after one more operation that may come first among those not placed yet."""
     limit = math.inf
-    found: list[tuple[int, int]] = []
+    candidates: list[int] = []
     for index, operation in enumerate(ordered):
         if done >> index & 1:
             continue
         if operation.begin > limit:
             break
         limit = min(limit, ends[index])
-    for index, operation in enumerate(ordered):
+        candidates.append(index)
+    found: list[tuple[int, int]] = []
+    alike = {value}  # values that one without an end need not make any more
+    for index in candidates:
+        operation = ordered[index]
+        after = done | 1 << index
         if operation.begin > limit:
             break
-        if done >> index & 1:
-            continue
-        after = done | 1 << index
-        if operation.kind == "put":
-            if operation.expected is None or operation.expected == value:
-                found.append((after, operation.value))
-        elif operation.kind == "delete":
-            found.append((after, ABSENT))
-        elif (operation.value == value) if operation.kind == "get" else (operation.expected != value):
-            return [(after, value)]
+        if operation.kind in ("get", "refused"):
+            if _fits(operation, value):
+                return [(after, value)]
+        elif operation.expected in (None, value):
+            made = operation.value if operation.kind == "put" else ABSENT
+            if operation.end is not None or made not in alike:
+                found.append((after, made))
+            if operation.end is None:
+                alike.add(made)
     return found
+
+
+def _fits(operation: Operation, value: int) -> bool:
+    """Whether a get, or a refusal, is explained by this value."""
+    return operation.value == value if operation.kind == "get" else operation.expected != value

@@ -20,6 +20,10 @@ class Broken(Exception):
     """The connection ended, or stood still, before the whole answer was there."""
 
 
+class Unreached(Broken):
+    """There was no connection: nothing was sent."""
+
+
 @dataclass
 class Answer:
     """Status, lower-case headers and (unless it went to a sink) the body."""
@@ -86,7 +90,7 @@ class Connection:
         headers: str = "",
         sink: Callable[[bytes], None] | None = None,
     ) -> Answer:
-        """One exchange. `path` is already encoded; `headers` are whole lines. Raises Broken."""
+        """One exchange. `path` is already encoded; `headers` are whole lines. Raises Broken, Unreached."""
         length = len(body) if isinstance(body, bytes) else size
         if self._signer is not None:
             headers += self._signer.headers(method, path, body if isinstance(body, bytes) else None)
@@ -112,7 +116,10 @@ class Connection:
 
     async def _connected(self) -> trio.SocketStream:
         if self._stream is None:
-            self._stream = await trio.open_tcp_stream(self._host, self._port)
+            try:
+                self._stream = await trio.open_tcp_stream(self._host, self._port)
+            except OSError as error:
+                raise Unreached(f"no connection to {self._host}:{self._port}: {error!r}") from error
         return self._stream
 
     async def _receive(self, stream: trio.SocketStream, sink: Callable[[bytes], None] | None) -> Answer:

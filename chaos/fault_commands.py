@@ -4,6 +4,7 @@ a ledger. What contradicts the promises ends the command with code 1, and the cl
 import logging
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ import msgspec
 import structlog
 import trio
 
-from chaos import kills, ledger
+from chaos import kills, ledger, pauses
 from chaos.ledger import Run
 from chaos.turns import Extent
 
@@ -28,6 +29,7 @@ def _say(text: str) -> None:
 def _conduct(what: str, file: Path | None, conduct: Callable[[Path], Awaitable[Run]]) -> None:
     """Run in a folder of its own, tell, and exit with 1 on a violation."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # faults are no news here
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the cluster is ended with this process
     folder = Path(tempfile.mkdtemp(prefix=f"trilith-{what}-"))
     keep = True
     try:
@@ -53,6 +55,16 @@ def _drawn(seed: int | None) -> int:
     drawn = secrets.randbits(32) if seed is None else seed
     _say(f"seed {drawn}")
     return drawn
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no list of seconds like 1,5,30") from error
+    if min(found) <= 0:
+        raise click.BadParameter(f"{text!r} has a pause that is none")
+    return found
 
 
 _seed = click.option("--seed", type=int, help="Of workload and pauses (default: drawn and printed).")
@@ -82,6 +94,34 @@ def kill(
     _conduct("kill", file, conduct)
 
 
+@click.command()
+@click.argument("target", type=click.Choice(pauses.TARGETS))
+@click.option("--seconds", default="1,5,30", show_default=True, callback=_seconds, help="Lengths, one after the other.")
+@click.option("--times", "count", type=int, help=f"How many pauses (default, without --minutes: {DEFAULT_FAULTS}).")
+@_minutes
+@_seed
+@_clients
+@_ledger
+def pause(
+    target: str,
+    seconds: tuple[float, ...],
+    count: int | None,
+    minutes: float | None,
+    seed: int | None,
+    clients: int,
+    file: Path | None,
+) -> None:
+    """SIGSTOP TARGET for some seconds again and again under load, and read from a leader that wakes. Exit 1 on a
+    violation."""
+    drawn = _drawn(seed)
+
+    async def conduct(folder: Path) -> Run:
+        extent = _extent(count, minutes)
+        return await pauses.run(folder, target, extent, seconds=seconds, seed=drawn, clients=clients, say=_say)
+
+    _conduct("pause", file, conduct)
+
+
 @click.command("ledger")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--json", "as_json", is_flag=True, help="One JSON line for each sum.")
@@ -96,4 +136,4 @@ def show_ledger(file: Path, as_json: bool) -> None:
     sys.exit(1 if any(total.violations or total.lost for total in totals) else 0)
 
 
-COMMANDS: tuple[click.Command, ...] = (kill, show_ledger)
+COMMANDS: tuple[click.Command, ...] = (kill, pause, show_ledger)

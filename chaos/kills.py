@@ -8,7 +8,6 @@ should: a process that was there and, for the leader, that the cluster had to el
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -18,7 +17,6 @@ from chaos.load import Load
 from chaos.local import LocalCluster
 from chaos.members import PATIENCE_S, Members
 from chaos.turns import Extent, run_turns
-from cluster.errors import TrilithError
 
 TARGETS = ("leader", "follower", "chunkd", "api", "all")
 
@@ -118,14 +116,7 @@ class _Kills:
         with trio.fail_after(PATIENCE_S):
             while True:
                 replaced = all(self._cluster.pid(name) not in (None, pid) for name, pid in pids.items())
-                facts = await trio.to_thread.run_sync(self._status) if replaced else None
-                if facts is not None and all(node["up"] for kind in ("members", "chunkds") for node in facts[kind]):
+                if replaced and await trio.to_thread.run_sync(self._cluster.all_up):
                     break
                 await trio.sleep(0.05)
         await self._members.wait_up()
-
-    def _status(self) -> dict[str, Any] | None:
-        try:
-            return self._cluster.status()
-        except TrilithError:
-            return None

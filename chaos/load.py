@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from chaos import payload
-from chaos.client import Answer, Broken, Connection, object_path
+from chaos.client import Answer, Broken, Connection, Unreached, object_path
 from chaos.history import ABSENT, History, Operation
 from chaos.progress import Progress
 from cluster.cli.access import Access
@@ -158,8 +158,10 @@ class Load:
             answer = await connection.request(
                 method, object_path(self.bucket, operation.key), body=body, headers=headers
             )
-        except Broken:
+        except Broken as error:
             self.history.count(f"{what} broken")
+            if isinstance(error, Unreached):
+                self.history.forget(operation)
             await trio.sleep(_PAUSE_S)
             return False
         self.history.count(f"{what} {answer.status}")

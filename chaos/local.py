@@ -97,6 +97,14 @@ class LocalCluster:
                 raise TimeoutError(f"no leader after {timeout_s} s{self.logs()}")
             time.sleep(0.05)
 
+    def all_up(self) -> bool:
+        """Whether an API says that all members and chunk daemons are up."""
+        try:
+            facts = self.status()
+        except TrilithError:
+            return False
+        return all(node["up"] for kind in ("members", "chunkds") for node in facts[kind])
+
     def logs(self, *, bytes_max: int = 3000) -> str:
         """The ends of all logs, for the message of a failed test."""
         texts = [

@@ -114,3 +114,11 @@ def test_many_lost_answers_are_judged_quickly() -> None:
     history += [op("get", 100 + n, 50.6 + n, 50.9 + n) for n in range(20)]
     assert check_key(history, states_max=2000) == "linearizable"
     assert check_key([*history, op("get", 100, 80, 81)], states_max=2000) == "violated"
+
+
+def test_many_lost_answers_among_refusals_are_judged_quickly() -> None:
+    history = [op("put", n, n, None) for n in range(1, 60)] + [op("delete", ABSENT, n, None) for n in range(60)]
+    history += [op("refused", 100 + n, 50 + n, 50.5 + n, ABSENT) for n in range(20)]
+    history += [op("get", ABSENT, 50.6 + n, 50.9 + n) for n in range(20)]
+    assert check_key(history, states_max=5000) == "linearizable"
+    assert check_key([*history, op("get", 200, 80, 81)], states_max=50000) == "violated"
