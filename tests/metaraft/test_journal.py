@@ -214,7 +214,7 @@ def test_somebody_elses_journal_is_refused(folder: Path, other: dict[str, Any]) 
     opened(folder).close()
 
 
-def test_rot_names_the_file_the_offset_and_what_to_do(folder: Path) -> None:
+def test_rot_names_the_file_and_the_offset(folder: Path) -> None:
     journal = opened(folder)
     filled(journal, 100)
     journal.close()
@@ -222,7 +222,7 @@ def test_rot_names_the_file_the_offset_and_what_to_do(folder: Path) -> None:
     with path.open("r+b") as file:
         file.seek(1000)
         file.write(b"\xff")
-    with pytest.raises(Corrupt, match=r"0000000000000001\.segment: bad record at offset \d+.*new incarnation") as rot:
+    with pytest.raises(Corrupt, match=r"0000000000000001\.segment: bad record at offset \d+") as rot:
         opened(folder)
     assert rot.value.code == "JournalRot"
     assert path.stat().st_size > 0
