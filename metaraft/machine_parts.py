@@ -190,12 +190,12 @@ def _parts_within(books: Books, space: int, body: Body, start: int, stop: int) -
     match body:
         case Parts(parts):
             for part in parts:
-                if position < stop and start < position + part.size:
+                if max(position, start) < min(position + part.size, stop):
                     yield position, part
                 position += part.size
         case Assembled(upload_id, numbers):
             for number, size in numbers:
-                if position < stop and start < position + size:
+                if max(position, start) < min(position + size, stop):
                     stored = _part(books, space, upload_id, number)
                     assert stored is not None, "a completed object has its parts"
                     yield position, stored

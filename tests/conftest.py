@@ -3,11 +3,18 @@
 The tests of clients are one group: they use one cluster, and their environments are installed once.
 """
 
+import signal
 from pathlib import Path
 
 import pytest
 
 _CLIENTS = Path(__file__).parent / "clients"
+
+
+def pytest_configure() -> None:
+    """A shell that runs the tests in its background ignores SIGINT for them, and so would all that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -239,6 +239,17 @@ def test_a_range_under_two_schemes_cannot_be_one_part() -> None:
     assert (count(metadata, "x"), count(metadata, "z", Copies(2))) == (2, 3)
 
 
+@pytest.mark.parametrize("place", [0, 50, 100])
+def test_a_range_of_no_bytes_is_under_the_scheme_of_the_bucket_that_it_goes_to(place: int) -> None:
+    metadata = with_bucket(disks=3)
+    metadata.do(CreateBucket("c", "o", Copies(2)))
+    other = made(metadata, put_chunks("s", ["z"], acks(1, 2), bucket="c", bucket_id=2, scheme=Copies(2)))
+    upload = begin(metadata)
+    assert isinstance(metadata.do(copy_command(upload, 1, ("c", "s", other.revision), place, place)), PartDone)
+    (part,) = part_rows(metadata, upload.upload_id).values()
+    assert (part.head.scheme, part.head.size, part.chunks) == (COPIES, 0, ())
+
+
 def test_a_copied_part_has_a_bounded_number_of_references() -> None:
     metadata = with_bucket(disks=3)
     names = ["x"] * (PART_REFERENCES_MAX // 2)
