@@ -1,6 +1,10 @@
-"""`trilith chaos ...`: figures and faults on clusters of their own, in folders of their own."""
+"""`trilith chaos ...`: figures and faults on clusters of their own, in folders of their own or in virtual time."""
 
+import math
+import secrets
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import click
@@ -10,6 +14,11 @@ import trio
 from chaos import bench as bench_run
 from chaos import fault_commands
 from chaos import listings as listings_run
+from chaos.sim import campaign, simulate
+from chaos.sim.transcript import Transcript
+
+SEEDS = 200
+"""Seeds of `sim` if none are named."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,6 +63,67 @@ def listings(few: int, many: int, rounds: int) -> None:
 
         for cost in trio.run(compare):
             click.echo(f"{cost.page:<22} {cost.few_ms:>8} ms  {cost.many_ms:>8} ms  ratio {cost.ratio}")
+
+
+@main.command()
+@click.option("--seeds", "seeds", metavar="A-B", help="These seeds (default: fresh ones, drawn and printed).")
+@click.option("--seed", type=int, help="This seed alone.")
+@click.option("--minutes", type=float, help="Fresh seeds until so much time has passed.")
+@click.option("--seconds", default=simulate.HARM_S, show_default=True, help="Virtual seconds of harm per seed.")
+@click.option("--trace", is_flag=True, help="Print every event of --seed.")
+@click.option("--jobs", default=1, show_default=True, help="Processes side by side.")
+@click.option(
+    "--ledger", type=click.Path(path_type=Path), help="Append what came of it to this file, a JSON line each."
+)
+@click.option("--sum", "summed", is_flag=True, help="Only add up what is in the --ledger.")
+@click.option("--json", "as_json", is_flag=True, help="Print the line of the ledger instead of a report.")
+def sim(
+    seeds: str | None,
+    seed: int | None,
+    minutes: float | None,
+    seconds: float,
+    trace: bool,
+    jobs: int,
+    ledger: Path | None,
+    summed: bool,
+    as_json: bool,
+) -> None:
+    """Simulate members, clients and faults in virtual time: a seed is a history. Exit 1 on a violation."""
+    if summed:
+        if ledger is None:
+            raise click.UsageError("--sum needs a --ledger")
+        click.echo(campaign.report(campaign.ledger(ledger)))
+        return
+    if trace:
+        if seed is None:
+            raise click.UsageError("--trace needs a --seed")
+        outcome = simulate.simulate(seed, seconds=seconds, transcript=Transcript(tell=click.echo))
+        sys.exit(1 if outcome.broken else 0)
+    first, last = _seeds(seeds, seed, minutes)
+    until = time.monotonic() + 60 * minutes if minutes is not None else math.inf
+    if jobs > 1 and minutes is None:
+        tally = campaign.side_by_side(first, last, jobs, ["--seconds", str(seconds)], _say)
+    else:
+        tally = campaign.run(range(first, last + 1), until=until, seconds=seconds, tell=_say)
+    if ledger is not None:
+        with ledger.open("ab") as file:
+            file.write(campaign.encoded(tally))
+    click.echo(campaign.encoded(tally).decode() if as_json else campaign.report(tally), nl=not as_json)
+    sys.exit(1 if tally.broken else 0)
+
+
+def _seeds(seeds: str | None, seed: int | None, minutes: float | None) -> tuple[int, int]:
+    """First and last seed."""
+    if seed is not None:
+        return seed, seed
+    if seeds is None:
+        first = secrets.randbits(40)
+        _say(f"seeds from {first}")
+        return first, first + (1 << 32 if minutes is not None else SEEDS) - 1
+    begin, found, end = seeds.partition("-")
+    if not found or not begin.isdecimal() or not end.isdecimal() or int(begin) > int(end):
+        raise click.UsageError(f"--seeds is A-B with A up to B, not {seeds!r}")
+    return int(begin), int(end)
 
 
 for command in fault_commands.COMMANDS:

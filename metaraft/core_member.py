@@ -152,6 +152,8 @@ class Member(syncobj.SyncObj):
             self._advance_commit()
         elif _CAMPAIGN_NOW < self._SyncObj__raftElectionDeadline <= clock.now + _TIMER_SLACK_S:
             self._begin_pre_vote()
+        if self.handed_out < self.log.first_index - 1:  # who cut the log has applied what is gone
+            self._SyncObj__raftLastApplied = self.log.first_index - 1
         self.doTick(0.0)
         if self._SyncObj__raftElectionDeadline == _CAMPAIGN_NOW:  # nobody can be reached
             self._cancel_pre_vote()

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from chaos.sim.disk import MemoryDisk
 from cluster.limits import Limits
 from metaraft.journal import Entry, Journal
-from tests.metaraft.memory_disk import MemoryDisk
 
 FOLDER = Path("/member/journal")
 OWNER = {"cluster_id": "a-cluster", "slot": 2, "incarnation": "0123456789abcdef" * 2}

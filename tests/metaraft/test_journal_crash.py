@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from chaos.sim.disk import MemoryDisk, cuts
 from cluster.errors import Corrupt, Refused
 from metaraft.journal import JournalFailed
 from metaraft.journal_records import HEADER_BYTES
@@ -20,7 +21,6 @@ from tests.metaraft.journal_twin import (
     same,
     state_of,
 )
-from tests.metaraft.memory_disk import MemoryDisk, cuts
 
 
 def moments(act: Callable[[], None], disk: MemoryDisk, synced: Callable[[], int]) -> list[tuple[MemoryDisk, int]]:

@@ -40,6 +40,19 @@ class _File:
         other.cache[:] = other.durable
         return other
 
+    def tear(self, sector_bytes: int) -> None:
+        pieces: list[tuple[int, bytes | None]] = []
+        for offset, data in self.pending:
+            if data is None:
+                pieces.append((offset, None))
+                continue
+            begin = 0
+            while begin < len(data):
+                end = min(len(data), begin + sector_bytes - (offset + begin) % sector_bytes)
+                pieces.append((offset + begin, data[begin:end]))
+                begin = end
+        self.pending = pieces
+
     def sync(self) -> None:
         for offset, data in self.pending:
             _apply(self.durable, offset, data)
@@ -164,6 +177,11 @@ class MemoryDisk(Disk):
         self.names_pending.append((kind, source, target))
 
     # Ends of the world
+
+    def tear(self, sector_bytes: int) -> None:
+        """Let a power cut keep or lose each sector of a pending write apart from the others."""
+        for file in {id(file): file for file in (*self.names_cached.values(), *self.names_durable.values())}.values():
+            file.tear(sector_bytes)
 
     def kill(self) -> "MemoryDisk":
         """The process dies, the machine goes on: the page cache stays as it is."""

@@ -1,0 +1,131 @@
+"""A simulated cluster: members, network, clients and the judge in one world, as a seed draws them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from chaos.sim.client import Client
+from chaos.sim.judge import Judge, Violation
+from chaos.sim.member import Member
+from chaos.sim.model import ROWS_MAX
+from chaos.sim.network import Network
+from chaos.sim.workload import Workload
+from chaos.sim.world import World
+from cluster.limits import KIB, Limits, Timings
+from metaraft.core import Core
+
+LEADER_S = 5.0
+"""Within this, healed, a cluster has one leader that all follow."""
+
+EQUAL_S = 60.0
+"""Within this all members are equal."""
+
+SIZES = (1, 3, 3, 3, 5)
+"""Slots, as often as they are drawn."""
+
+
+class Cluster:
+    """All of it. `engine` makes a member's core, or what is put in its place."""
+
+    def __init__(self, world: World, size: int | None, engine: Callable[..., Any] = Core) -> None:
+        draw = world.random
+        self.world = world
+        self.engine = engine
+        drawn = draw.choice(SIZES)
+        self.slots = tuple(range(1, (size or drawn) + 1))
+        self.timings = Timings()
+        self.limits = Limits(
+            append_bytes_max=draw.choice((512, 2 * KIB, 64 * KIB)),
+            entry_bytes_max=draw.choice((2 * KIB, 64 * KIB)),
+            journal_segment_bytes=draw.choice((8, 32, 128)) * KIB,
+            journal_cache_bytes=draw.choice((0, 4, 256)) * KIB,
+            scan_rows_max=ROWS_MAX,
+        )
+        self.short_of_space = False
+        self.judge = Judge(self.slots)
+        self.network = Network(world, self.count)
+        self.members = {slot: Member(self, slot) for slot in self.slots}
+        pause_s = draw.choice((0.02, 0.05, 0.1))
+        self.clients = [
+            Client(self, number, Workload(draw, number, pause_s)) for number in range(1, draw.randint(2, 5) + 1)
+        ]
+        for member in self.members.values():
+            world.at(world.spread(0.1), member.start)
+        for client in self.clients:
+            world.at(world.spread(0.3), client.begin)
+
+    def count(self, what: str) -> None:
+        """Something happened that is told in the end."""
+        self.judge.counts[what] += 1
+
+    # ---- the end: everything is well again
+
+    def heal(self) -> None:
+        """End all harm."""
+        self.world.note("--", "all is healed")
+        self.short_of_space = False
+        self.network.repeats = 0.0
+        for sender, to in self.network.wires:
+            self.network.open(sender, to)
+        for wire in self.network.wires.values():
+            wire.reset()
+        for member in self.members.values():
+            member.sync_s = 0.001
+            member.fuse = None
+            member.fsyncs_fail = member.full = False
+            member.resume()
+            member.start()
+        for client in self.clients:
+            client.paused = False
+
+    def leader(self) -> int | None:
+        """The slot that leads and that all follow, in one term."""
+        said = set()
+        for member in self.members.values():
+            if member.process is None:
+                return None
+            status = member.process.turns.status
+            said.add((status.leader, status.term))
+        (leader, _), *others = said
+        return leader if not others else None
+
+    def unequal(self) -> str | None:
+        """How members differ, or None."""
+        said = set()
+        for member in self.members.values():
+            process = member.process
+            if process is None:
+                return f"{member.name} is down"
+            said.add((process.journal.last_index, process.database.applied, process.database.set_hash))
+        if len(said) > 1:
+            return f"logs end at, are applied up to, and hash to {sorted(said)}"
+        last_index, applied, _ = said.pop()
+        if last_index != applied or applied != len(self.judge.committed):
+            return f"the log ends at {last_index}, applied is {applied}, committed {len(self.judge.committed)}"
+        return None
+
+    def wait(self, seconds: float, done: Callable[[], bool]) -> bool:
+        """Let time pass until something holds, or no longer."""
+        end = self.world.now + seconds
+        while not done():
+            if self.world.now >= end:
+                return False
+            self.world.run(0.1)
+        return True
+
+    def come_to_rest(self) -> None:
+        """Heal, and raise Violation unless the cluster becomes whole in time."""
+        self.heal()
+        if not self.wait(LEADER_S, lambda: self.leader() is not None):
+            said = [member.process.turns.status for member in self.members.values() if member.process is not None]
+            raise Violation("liveness", f"after {LEADER_S} s without faults there is not one leader: {said}")
+        begin = self.world.now
+        for client in self.clients:
+            client.resting = True
+        if not self.wait(EQUAL_S, lambda: all(client.idle for client in self.clients)):
+            raise Violation("liveness", f"after {EQUAL_S} s without faults calls are not answered")
+        last, before = self.clients[0], self.judge.counts["acknowledged commands"]
+        last.ask_last()
+        if not self.wait(LEADER_S, lambda: last.idle) or self.judge.counts["acknowledged commands"] == before:
+            raise Violation("liveness", "a last command is not acknowledged")
+        if not self.wait(EQUAL_S - (self.world.now - begin), lambda: self.unequal() is None):
+            raise Violation("liveness", f"after {EQUAL_S} s without faults members differ: {self.unequal()}")
