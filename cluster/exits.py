@@ -11,6 +11,7 @@ class RoleExit(IntEnum):
 
     DONE = 0  # ended on SIGTERM or SIGINT, in order
     INTERNAL = 70  # EX_SOFTWARE: a defect or a lost peer; restart
+    AGAIN = 75  # EX_TEMPFAIL: it ended to begin anew (a copy of the database is to be installed); restart at once
     DISK = 74  # EX_IOERR: journal or database failed; never restarted, an operator must look
     CONFIG = 78  # EX_CONFIG: wrong configuration or folder; never restarted
 

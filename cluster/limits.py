@@ -69,8 +69,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     reads_pending_max: int = 8192
     log_bytes_max: int = 4 * GIB  # over this growing commands get 507
     journal_segment_bytes: int = 64 * MIB
+    journal_tail_bytes: int = 64 * MIB  # log kept for members that lag; one that lags more fetches a copy
     journal_cache_bytes: int = 16 * MIB  # newest entries kept in memory; older ones are read from the segments
     scan_rows_max: int = 10_000  # rows that one read call looks at
+    copy_bytes_per_s: int = 64 * MIB  # making a copy of the database, and sending it; commits must not suffer
     map_bytes: int = 1024 * GIB  # LMDB address space, not disk
     free_bytes_min: int = 2 * GIB  # below this (or free_percent_min) growing commands get 507
     free_percent_min: float = 5.0

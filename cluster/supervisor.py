@@ -180,13 +180,16 @@ class Supervisor:
                     f"see {self.log_file(child.name)}"
                 )
                 return
+            child.restarts += 1
+            if end == RoleExit.AGAIN:  # it asked for it
+                self._say(f"{child.name} {how_it_ended(end)} and is started again at once")
+                continue
             if child.was_ready or trio.current_time() - started >= _STEADY_S:
                 backoff = timings.restart_backoff_min_s
             self._say(f"{child.name} {how_it_ended(end)}; restarting it in {backoff:.1f} s")
             with trio.move_on_after(backoff):
                 await child.stopping.wait()
             backoff = min(backoff * 2, timings.restart_backoff_max_s)
-            child.restarts += 1
 
     async def _end_earlier(self, child: Child) -> None:
         """A process that outlived its supervisor (killed with -9) has been told to end; it may still hold the node's

@@ -1,8 +1,8 @@
 """`python -P -m metaraft --config FILE --node NAME [--prepare [--snapshot FILE]]`: one metadata member.
 
 Exit codes: 0 ended by SIGTERM or SIGINT (or the member is prepared), 70 our own failure, 74 journal or database
-failed or cannot be trusted, or differ from the other members', 78 wrong configuration or folder (also: a folder without
-a journal). What it logs last says what to do.
+failed or cannot be trusted, or differ from the other members', 75 a copy of the database was fetched and is installed at
+the next start, 78 wrong configuration or folder (also: a folder without a journal). What it logs last says what to do.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from metaraft.backup.restore import prepare_from
 from metaraft.comparing import Differs
 from metaraft.machine import UnknownMeaning
 from metaraft.server import Member, prepare
+from metaraft.snapshot_install import BeginAnew
 
 DRAIN_S = 2.0
 """How long commands under way may take when the member is asked to end (chosen)."""
@@ -96,6 +97,9 @@ def _explain(error: Exception, name: str) -> int:
         rotten = any(isinstance(leaf.__cause__, Corrupt) for leaf in leaves)
         _log.critical("disk_failed", reason=f"{reason}. {_replace(name) if rotten else _start_again(name)}")
         return RoleExit.DISK
+    if all(isinstance(leaf, BeginAnew) for leaf in leaves):
+        _log.info("ending", reason=str(leaves[0]))
+        return RoleExit.AGAIN
     if any(isinstance(leaf, UnknownMeaning) for leaf in leaves):
         _log.critical("log_not_understood", reason=f"{leaves[0]}; this member needs a newer program")
         return RoleExit.CONFIG

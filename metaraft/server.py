@@ -31,7 +31,11 @@ from metaraft.comparing import Comparing, Differs
 from metaraft.core import Core, Message, decode_message, encode_message
 from metaraft.driver import Driver
 from metaraft.journal import Journal
+from metaraft.journal_disk import Disk
 from metaraft.rows import LEVEL
+from metaraft.snapshot_fetching import Fetcher
+from metaraft.snapshot_install import finish
+from metaraft.snapshot_serving import Copies
 from metaraft.store import Origin, Store
 from metaraft.walking import keep_walking
 from metaraft.wire import (
@@ -127,10 +131,20 @@ class Member:
             limits=config.limits,
         )
         try:
+            finish(self._directory, self.journal, Disk())
             self.store = Store.open(store_directory(config, node), cluster_id=config.cluster_id, limits=config.limits)
         except BaseException:
             self.journal.close()
             raise
+        self._copies = Copies(
+            self.store,
+            self._directory,
+            config.limits,
+            slot_of=self._slot_of,
+            leads=lambda: self.driver.leads,
+            first_index=lambda: self.journal.first_index,
+        )
+        self._fetcher = Fetcher(self._directory, self.journal, cluster_id=config.cluster_id, call=self._call)
 
     def close(self) -> None:
         """Give journal and database back. Nothing may run any more."""
@@ -140,7 +154,7 @@ class Member:
     async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; started with its address.
 
-        Raises (in groups) DiskFailed, BrokenInvariant, Differs.
+        Raises (in groups) DiskFailed, BrokenInvariant, Differs; BeginAnew: a copy of the database is to be installed.
         """
         config, node = self._config, self._node
         with failing_disk():  # a journal and a database that do not fit each other are no better than a bad disk
@@ -155,9 +169,15 @@ class Member:
                 limits=config.limits,
             )
         self.driver = Driver(core, self.journal, self.store, send=self._send, limits=config.limits, wall_ms=wall_ms)
+        copies = self._copies
         service = Service(
             SERVICE,
-            handlers={Method.STATUS: self._status},
+            handlers={
+                Method.STATUS: self._status,
+                Method.COPY_OFFER: copies.offer,
+                Method.COPY_READ: copies.read,
+                Method.COPY_DONE: copies.done,
+            },
             inline={Method.COMMIT: self._commit, Method.READ: self._read},
             one_way={
                 Method.RAFT: self._of_members(self._raft),
@@ -176,6 +196,8 @@ class Member:
             listening = await nursery.start(partial(serve, service, listen, self._me, config.limits, config.timings))
             nursery.start_soon(self._tend)
             nursery.start_soon(keep_walking, self.store.background, config.timings.walk_every_s, self._note_walk)
+            nursery.start_soon(copies.run)
+            nursery.start_soon(self._fetcher.run)
             task_status.started(listening)
 
     def _note_walk(self) -> None:
@@ -203,6 +225,16 @@ class Member:
     def _send(self, slot: int, message: Message) -> None:
         self._channels[slot].post_nowait(Method.RAFT, encode_message(message))
 
+    async def _call(self, slot: int, method: Method, body: bytes, deadline: float) -> bytes:
+        return await self._channels[slot].call(method, body, deadline=deadline)
+
+    def _slot_of(self, request: Request) -> int:
+        """Who asks for what only members may have. Raises Refused (NotAMember)."""
+        slot = self._slots.get(request.peer.name)
+        if slot is None:
+            raise Refused("NotAMember", f"{request.peer.name} is no member")
+        return slot
+
     def _of_members(self, take: Callable[[int, bytes], None]) -> Callable[[Request], None]:
         """A handler of messages from members; whoever else sends one, or one that cannot be, is cut off."""
 
@@ -226,6 +258,7 @@ class Member:
             self._safe_cut = max(self._safe_cut, note.safe_cut)
             self.driver.clock.heard(note.state_time_ms, trio.current_time())
             self._comparing.told(note.dispute, slot)
+            self._fetcher.told(slot, needed=self._node.slot in note.need_copy)
 
     def _report(self, slot: int, body: bytes) -> None:
         report = decode_report(body)
@@ -242,7 +275,9 @@ class Member:
             if driver.leads:
                 self._safe_cut = max(self._safe_cut, status.safe_cut)
                 dispute = self._comparing.decide(trio.current_time())
-                note = encode(LeaderNote(status.term, status.safe_cut, driver.state_time_ms(), dispute))
+                note = encode(
+                    LeaderNote(status.term, status.safe_cut, driver.state_time_ms(), dispute, status.needs_snapshot)
+                )
                 for channel in self._channels.values():
                     channel.post_nowait(Method.NOTE, note)
             elif status.leader is not None:
@@ -295,9 +330,13 @@ class Member:
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
     async def _maybe_cut(self, log_bytes: int) -> None:
-        """Drop log that this member's database holds durably and every member has acknowledged."""
+        """Drop log that this member's database holds durably: what every member has acknowledged, and, whoever lags,
+        what is beyond the tail; but nothing that goes on where a copy ends which is on its way."""
         now = trio.current_time()
-        below = min(self._safe_cut, self.driver.applier.applied)
+        below = max(self._safe_cut, self.journal.tail_from(self._limits.journal_tail_bytes))
+        below = min(below, self.driver.applier.applied)
+        if (hold := self._copies.hold) is not None:
+            below = min(below, hold)
         due = log_bytes > self._limits.journal_segment_bytes and now >= self._cut_at
         if not due or below <= self.journal.first_index:
             return

@@ -22,7 +22,7 @@ ASK_BYTES_MAX = 256 * 1024
 
 
 class Method(enum.IntEnum):
-    """Methods of the service. RAFT, NOTE and REPORT are one way, between members."""
+    """Methods of the service. RAFT, NOTE and REPORT are one way, between members; COPY_* are theirs too."""
 
     RAFT = 1
     COMMIT = 2
@@ -30,6 +30,9 @@ class Method(enum.IntEnum):
     STATUS = 4
     NOTE = 5
     REPORT = 6
+    COPY_OFFER = 7
+    COPY_READ = 8
+    COPY_DONE = 9
 
 
 type Role = Literal["leader", "follower", "candidate", "unreachable"]
@@ -54,12 +57,14 @@ class LeaderNote(msgspec.Struct, frozen=True, array_like=True):
 
     `safe_cut` is the lowest log index that every member has acknowledged; once true it stays true, so a late note
     does no harm. `state_time_ms` is the leader's state time as it sent the note. `dispute`: whose rows differ.
+    `need_copy` are the slots whose next entry the leader's log has no more: they fetch a copy of its database.
     """
 
     term: int
     safe_cut: int
     state_time_ms: int
     dispute: Dispute | None = None
+    need_copy: tuple[int, ...] = ()
 
 
 class MemberReport(msgspec.Struct, frozen=True, array_like=True):
@@ -71,6 +76,23 @@ class MemberReport(msgspec.Struct, frozen=True, array_like=True):
     wall_ms: int
     level: int = 1
     points: tuple[Point, ...] = ()
+
+
+class CopyWanted(msgspec.Struct, frozen=True, array_like=True):
+    """Body of COPY_OFFER: a copy is wanted that goes beyond `last_index`, the last entry of the asking member's log.
+
+    Answered by a `snapshot_copy.Copied`, or Unavailable (CopyUnderWay) while it is made.
+    """
+
+    last_index: int
+
+
+class CopyPiece(msgspec.Struct, frozen=True, array_like=True):
+    """Body of COPY_READ, answered by the bytes, and of COPY_DONE, answered by nothing. `blake3` says which copy."""
+
+    blake3: str
+    offset: int = 0
+    length: int = 0
 
 
 class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
@@ -118,4 +140,6 @@ decode_commit_answer = msgspec.msgpack.Decoder(CommitAnswer).decode
 decode_read_answer = msgspec.msgpack.Decoder(ReadAnswer).decode
 decode_note = msgspec.msgpack.Decoder(LeaderNote).decode
 decode_report = msgspec.msgpack.Decoder(MemberReport).decode
+decode_copy_wanted = msgspec.msgpack.Decoder(CopyWanted).decode
+decode_copy_piece = msgspec.msgpack.Decoder(CopyPiece).decode
 decode_status = msgspec.msgpack.Decoder(MemberStatus).decode

@@ -18,6 +18,7 @@ from cluster.identity import NodeIdentity
 from cluster.limits import MIB, Limits, Timings
 from metaraft.client import MetaClient
 from metaraft.server import Member, prepare
+from metaraft.snapshot_install import BeginAnew
 from metaraft.wire import MemberStatus
 
 SMALL = Limits(map_bytes=64 * MIB, free_bytes_min=0, free_percent_min=0.0)
@@ -102,6 +103,8 @@ class Members:
     def __init__(self, config: Config, nursery: trio.Nursery) -> None:
         self.config = config
         self.running: dict[int, Member] = {}
+        self.installed: list[int] = []
+        """Slots that ended to install a copy of the database, once for each time; they go on at once."""
         self._nursery = nursery
         self._scopes: dict[int, trio.CancelScope] = {}
         self._ended: dict[int, trio.Event] = {}
@@ -118,19 +121,32 @@ class Members:
             await self._ended[slot].wait()
 
     async def _run(self, slot: int, *, task_status: trio.TaskStatus[None]) -> None:
-        node = next(member for member in self.config.member if member.slot == slot)
-        member = Member(self.config, node, identity(self.config, node.name))
         self._ended[slot] = trio.Event()
         try:
             with trio.CancelScope() as self._scopes[slot]:
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(member.run)
-                    self.running[slot] = member
-                    task_status.started()
+                while await self._live(slot, task_status):
+                    self.installed.append(slot)
+                    task_status = trio.TASK_STATUS_IGNORED
+        finally:
+            self._ended[slot].set()
+
+    async def _live(self, slot: int, task_status: trio.TaskStatus[None]) -> bool:
+        """One life of a member. True: it ended to begin anew."""
+        node = next(member for member in self.config.member if member.slot == slot)
+        member = Member(self.config, node, identity(self.config, node.name))
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(member.run)
+                self.running[slot] = member
+                task_status.started()
+        except* BeginAnew:
+            again = True
+        else:
+            again = False
         finally:
             self.running.pop(slot, None)
             member.close()
-            self._ended[slot].set()
+        return again
 
 
 @asynccontextmanager

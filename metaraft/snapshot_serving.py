@@ -1,0 +1,222 @@
+"""The leader's side of a copy: makes one of its database when a member asks that is too far behind, and hands it out.
+
+Rules: one copy at a time, made at a limited rate and sent at a limited rate, all who fetch it together; a copy is
+handed out again as long as the log goes on where it ends. From its beginning until a while after somebody last used it
+the log is kept from its index on (`hold`), so that who has installed it finds what follows. Its file goes when nobody
+fetches it any more, and with the process.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import trio
+
+from cluster.errors import UNDECODABLE, Refused, TrilithError, Unavailable
+from cluster.limits import Limits
+from cluster.log import get_logger
+from cluster.rpc import Request
+from metaraft.applier import failing_disk
+from metaraft.snapshot_copy import Copied, copy_store
+from metaraft.store import Store
+from metaraft.wire import CopyPiece, decode_copy_piece, decode_copy_wanted, encode
+
+COPY_FILE = "copy.mdb"
+
+KEEP_S = 60.0
+"""How long copy and log are kept for a member that is not heard of: it verifies, restarts and catches up meanwhile."""
+
+RETRY_S = 10.0
+"""After a copy could not be made, none is begun for this long (chosen)."""
+
+PIECE_BYTES_MAX = 1024 * 1024
+"""The most that one read is answered with."""
+
+_log = get_logger("metaraft")
+
+
+class Copies:
+    """The copies of one member's database, one after the other. `leads` and `first_index` are asked when needed."""
+
+    def __init__(
+        self,
+        store: Store,
+        member: Path,
+        limits: Limits,
+        *,
+        slot_of: Callable[[Request], int],
+        leads: Callable[[], bool],
+        first_index: Callable[[], int],
+        keep_s: float = KEEP_S,
+    ) -> None:
+        self._store = store
+        self._file = member / COPY_FILE
+        self._limits = limits
+        self._slot_of = slot_of
+        self._leads = leads
+        self._first_index = first_index
+        self._keep_s = keep_s
+        self._copied: Copied | None = None
+        self._making_from: int | None = None
+        self._held: int | None = None
+        self._held_until = 0.0
+        self._fetching: dict[int, float] = {}  # slot -> when it last asked for a piece
+        self._failure: tuple[float, str] | None = None
+        self._send_at = 0.0  # when the next piece may leave
+        self._wanted = False
+        self._bell = trio.Event()
+
+    @property
+    def hold(self) -> int | None:
+        """The log is to be kept from this index on, for who installs a copy; None if for nobody."""
+        if self._making_from is not None:
+            return self._making_from
+        return self._held if trio.current_time() < self._held_until else None
+
+    async def run(self) -> NoReturn:
+        """Make copies that are wanted, and remove those that are not. Raises DiskFailed: the database is damaged."""
+        await self._remove()
+        while True:
+            with trio.move_on_after(self._keep_s / 2 if self._copied is not None else float("inf")):
+                await self._bell.wait()
+            self._bell = trio.Event()
+            if self._wanted:
+                with failing_disk():
+                    await self._make()
+                self._wanted = False
+            elif self._copied is not None and not self._in_use():
+                await self._remove()
+
+    def _in_use(self) -> bool:
+        oldest = trio.current_time() - self._keep_s
+        return any(at > oldest for at in self._fetching.values())
+
+    # ---- what members ask
+
+    async def offer(self, request: Request) -> bytes:
+        """COPY_OFFER."""
+        await trio.lowlevel.checkpoint()
+        slot = self._slot_of(request)
+        try:
+            wanted = decode_copy_wanted(request.body)
+        except UNDECODABLE as error:
+            raise Refused("BadCopyRequest", f"it cannot be read: {error}") from error
+        if not self._leads():
+            raise Unavailable("NotLeader", "this member does not lead; copies are the leader's to make")
+        copied, now = self._copied, trio.current_time()
+        if copied is not None and copied.index > wanted.last_index and copied.index >= self._first_index():
+            self._use(slot, copied)
+            return encode(copied)
+        if self._failure is not None and now < self._failure[0] + RETRY_S:
+            raise Unavailable("CopyFailed", self._failure[1], retry_after_s=RETRY_S)
+        if self._store.applied <= wanted.last_index:
+            said = f"nothing beyond entry {wanted.last_index} is applied here"
+            raise Unavailable("CopyNotNeeded", said, retry_after_s=1.0)
+        self._wanted = True
+        self._bell.set()
+        raise Unavailable("CopyUnderWay", "the copy is being made", retry_after_s=1.0)
+
+    async def read(self, request: Request) -> bytes:
+        """COPY_READ. Leaves when it may: all pieces together keep `limits.copy_bytes_per_s`."""
+        slot = self._slot_of(request)
+        piece = self._piece(request)
+        copied = self._copied
+        if copied is None or copied.blake3 != piece.blake3:
+            raise Unavailable("NoSuchCopy", "this copy is not kept here any more")
+        if not 0 <= piece.offset <= copied.size or not 0 <= piece.length <= PIECE_BYTES_MAX:
+            raise Refused("BadCopyRequest", f"{piece.length} bytes at {piece.offset} of {copied.size} cannot be read")
+        self._use(slot, copied)
+        leaves = max(trio.current_time(), self._send_at)
+        self._send_at = leaves + piece.length / max(1, self._limits.copy_bytes_per_s)
+        await trio.sleep_until(leaves)
+        if not piece.length:
+            return b""
+        try:
+            return await trio.to_thread.run_sync(_read, self._file, piece)
+        except OSError as error:
+            raise Unavailable("NoSuchCopy", f"this copy cannot be read any more: {error}") from error
+
+    async def done(self, request: Request) -> bytes:
+        """COPY_DONE: the file is of no more use to that member, the log behind it is."""
+        await trio.lowlevel.checkpoint()
+        slot = self._slot_of(request)
+        if self._copied is not None and self._copied.blake3 == self._piece(request).blake3:
+            self._use(slot, self._copied)
+            del self._fetching[slot]
+            self._bell.set()
+        _log.info("copy_fetched", slot=slot)
+        return b""
+
+    def _piece(self, request: Request) -> CopyPiece:
+        try:
+            return decode_copy_piece(request.body)
+        except UNDECODABLE as error:
+            raise Refused("BadCopyRequest", f"it cannot be read: {error}") from error
+
+    def _use(self, slot: int, copied: Copied) -> None:
+        now = trio.current_time()
+        self._fetching[slot] = now
+        self._held, self._held_until = copied.index, now + self._keep_s
+
+    # ---- the file
+
+    async def _make(self) -> None:
+        await self._remove()
+        self._failure = None
+        self._making_from = self._store.applied
+        began = trio.current_time()
+        try:
+            copied = await self._copy()
+        except (Unavailable, OSError) as error:  # of the copy's own file; the database is read through a map
+            self._failure = trio.current_time(), f"a copy could not be made: {error}"
+            _log.warning("copy_failed", reason=str(error))
+            return
+        finally:
+            self._making_from = None
+        self._copied = copied
+        self._held, self._held_until = copied.index, trio.current_time() + self._keep_s
+        took = round(trio.current_time() - began, 2)
+        _log.info(
+            "copy_made", index=copied.index, term=copied.term, size=copied.size, blake3=copied.blake3, took_s=took
+        )
+
+    async def _copy(self) -> Copied:
+        """A copy in a thread, which ends soon if this is cancelled."""
+        stop = threading.Event()
+
+        async def stop_with_us() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                stop.set()
+
+        def copy() -> Copied:
+            return copy_store(self._store, self._file, bytes_per_s=self._limits.copy_bytes_per_s, stop=stop)
+
+        result: Copied | TrilithError | OSError
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop_with_us)
+            try:
+                result = await trio.to_thread.run_sync(copy)
+            except (TrilithError, OSError) as error:  # a nursery would wrap it
+                result = error
+            nursery.cancel_scope.cancel()
+        if isinstance(result, Copied):
+            return result
+        raise result
+
+    async def _remove(self) -> None:
+        self._copied = None
+        self._fetching.clear()
+        await trio.to_thread.run_sync(partial(self._file.unlink, missing_ok=True))
+
+
+def _read(file: Path, piece: CopyPiece) -> bytes:
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, piece.length, piece.offset)
+    finally:
+        os.close(descriptor)
