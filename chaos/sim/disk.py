@@ -156,8 +156,10 @@ class MemoryDisk(Disk):
 
     def sync_directory(self, directory: Path) -> None:
         self._call("sync_directory")
-        self.names_durable = dict(self.names_cached)
-        self.names_pending = []
+        elsewhere = {path: file for path, file in self.names_durable.items() if path.parent != directory}
+        here = {path: file for path, file in self.names_cached.items() if path.parent == directory}
+        self.names_durable = elsewhere | here
+        self.names_pending = [change for change in self.names_pending if change[1].parent != directory]
 
     def rename(self, source: Path, target: Path) -> None:
         self._call("rename")
