@@ -77,7 +77,7 @@ class Copies:
         return self._held if trio.current_time() < self._held_until else None
 
     async def run(self) -> NoReturn:
-        """Make copies that are wanted, and remove those that are not. Raises DiskFailed: the database is damaged."""
+        """Make copies that are wanted, and remove those that are not. Raises DiskFailed."""
         await self._remove()
         while True:
             with trio.move_on_after(self._keep_s / 2 if self._copied is not None else float("inf")):
@@ -211,7 +211,8 @@ class Copies:
     async def _remove(self) -> None:
         self._copied = None
         self._fetching.clear()
-        await trio.to_thread.run_sync(partial(self._file.unlink, missing_ok=True))
+        with failing_disk():
+            await trio.to_thread.run_sync(partial(self._file.unlink, missing_ok=True))
 
 
 def _read(file: Path, piece: CopyPiece) -> bytes:

@@ -3,7 +3,6 @@ believed only when every byte and every row of it were looked at."""
 
 import contextlib
 import itertools
-import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from cluster.errors import Corrupt, Refused, TrilithError, Unavailable
 from cluster.limits import MIB
 from metaraft.snapshot_copy import Copied, copy_store, require_room, verify_copy
 from metaraft.store import DATA_FILE, LMDB_MAJOR, Store
+from tests.metaraft.full_disk import files_of_at_most
 from tests.metaraft.stores import CLUSTER, Twin, faults_of_file, new_store, open_store, run
 
 FAST = 1 << 40
@@ -102,13 +102,8 @@ def test_a_copy_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_copy_on_a_disk_that_fills_up_leaves_nothing_and_the_store_goes_on(tmp_path: Path) -> None:
     store, twin = filled(tmp_path / "store", 600)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB // 2, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            copied(store, tmp_path / "copy")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with files_of_at_most(MIB // 2), pytest.raises(OSError, match="File too large"):
+        copied(store, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
     entry = next(itertools.islice(run(1), 600, 601))
     store.apply([entry])
