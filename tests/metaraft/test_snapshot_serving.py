@@ -18,8 +18,8 @@ from metaraft.snapshot_copy import Copied, hash_file
 from metaraft.snapshot_serving import COPY_FILE, PIECE_BYTES_MAX, Copies
 from metaraft.store import Store
 from metaraft.wire import CopyPiece, CopyWanted, Method, encode
-from tests.metaraft.members import PATIENCE_S
 from tests.metaraft.full_disk import files_of_at_most
+from tests.metaraft.members import PATIENCE_S
 from tests.metaraft.stores import new_store, run
 
 ENTRIES = 80
