@@ -1,8 +1,9 @@
 """`python -P -m metaraft --config FILE --node NAME [--prepare [--snapshot FILE]]`: one metadata member.
 
 Exit codes: 0 ended by SIGTERM or SIGINT (or the member is prepared), 70 our own failure, 74 journal or database
-failed or cannot be trusted, or differ from the other members', 75 a copy of the database was fetched and is installed at
-the next start, 78 wrong configuration or folder (also: a folder without a journal). What it logs last says what to do.
+failed or cannot be trusted, or differ from the other members', 75 a copy of the database was fetched and is installed
+at the next start, 78 wrong configuration or folder (also: a folder without a journal). What it logs last says what to
+do.
 """
 
 import argparse
