@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import trio
 
-from chaos import kills, ledger, pauses
+from chaos import clocks, kills, ledger, partitions, pauses
 from chaos.ledger import Run
 from chaos.turns import Extent
 
@@ -122,6 +122,76 @@ def pause(
     _conduct("pause", file, conduct)
 
 
+@click.command()
+@click.argument("target", type=click.Choice(partitions.TARGETS))
+@click.option("--seconds", default="2,8", show_default=True, callback=_seconds, help="Shortest and longest fault.")
+@click.option("--faults", "count", type=int, help=f"How many faults (default, without --minutes: {DEFAULT_FAULTS}).")
+@_minutes
+@_seed
+@_clients
+@_ledger
+def net(
+    target: str,
+    seconds: tuple[float, ...],
+    count: int | None,
+    minutes: float | None,
+    seed: int | None,
+    clients: int,
+    file: Path | None,
+) -> None:
+    """Make the network between members bad again and again under load. Exit 1 on a violation.
+
+    \b
+    minority   the leader is cut off from both others
+    majority   a follower is
+    one-way    what one sends does not arrive
+    partial    leader and one follower are cut apart, the other sees both
+    slow       delays of 50 and 200 ms, and 64 KiB/s
+    damage     bits flipped, pieces cut short or sent twice
+    """
+    drawn = _drawn(seed)
+
+    async def conduct(folder: Path) -> Run:
+        extent, lengths = _extent(count, minutes), (min(seconds), max(seconds))
+        return await partitions.run(folder, target, extent, seconds=lengths, seed=drawn, clients=clients, say=_say)
+
+    _conduct("net", file, conduct)
+
+
+@click.command()
+@click.argument("target", type=click.Choice(clocks.TARGETS))
+@click.option("--seconds", default=3.0, show_default=True, help="How long a clock is wrong.")
+@click.option("--jumps", "count", type=int, help=f"How many jumps (default, without --minutes: {DEFAULT_FAULTS}).")
+@_minutes
+@_seed
+@_clients
+@_ledger
+def clock(
+    target: str,
+    seconds: float,
+    count: int | None,
+    minutes: float | None,
+    seed: int | None,
+    clients: int,
+    file: Path | None,
+) -> None:
+    """Set members' wall clocks wrong by an hour or a quarter, under load. Exit 1 on a violation.
+
+    \b
+    one        one member's clock jumps, and jumps back
+    all        those of all members do
+    strobe     it jumps to and fro every 100 ms
+    restart    members are killed and start again with a wrong clock
+    """
+    drawn = _drawn(seed)
+
+    async def conduct(folder: Path) -> Run:
+        extent = _extent(count, minutes)
+        return await clocks.run(folder, target, extent, seconds=seconds, seed=drawn, clients=clients, say=_say)
+
+    _conduct("clock", file, conduct)
+
+
 @click.command("ledger")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--json", "as_json", is_flag=True, help="One JSON line for each sum.")
@@ -136,4 +206,4 @@ def show_ledger(file: Path, as_json: bool) -> None:
     sys.exit(1 if any(total.violations or total.lost for total in totals) else 0)
 
 
-COMMANDS: tuple[click.Command, ...] = (kill, pause, show_ledger)
+COMMANDS: tuple[click.Command, ...] = (kill, pause, net, clock, show_ledger)

@@ -46,6 +46,12 @@ class Progress:
         edges = [start, *inside, stop]
         return max(later - earlier for earlier, later in pairwise(edges))
 
+    def served(self, start: float, stop: float, slot_s: float = 0.25) -> float:
+        """The share of the slots of time between two moments in each of which something was acknowledged."""
+        inside = self._ends[bisect_left(self._ends, start) : bisect_right(self._ends, stop)]
+        slots = max(1, int((stop - start) / slot_s))
+        return len({place for end in inside if (place := int((end - start) / slot_s)) < slots}) / slots
+
     def latency(self, start: float, stop: float, share: float) -> float | None:
         """The quantile `share` of what those writes took that began between two moments and have been acknowledged by
         now; None if there are none."""

@@ -10,8 +10,12 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
+
+import trio
 
 from cluster import identity
 from cluster.cli.access import Access
@@ -33,6 +37,7 @@ class Roles:
         shape = dataclasses.replace(shape or Shape(), port=port, admin_port=admin_port)
         self.config: Config = create(folder, shape)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.files: dict[str, Path] = {}  # the configuration of a role that has another one than the rest
         self._wrap = wrap or {}
         (folder / "run").mkdir(mode=0o700, exist_ok=True)
 
@@ -50,6 +55,21 @@ class Roles:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The same for a program on trio. The processes are started in its own thread: each is tied to the thread that
+        made it."""
+        try:
+            for node in self.config.nodes:
+                self.start(node.name, wait=False)
+            for node in self.config.nodes:
+                await trio.to_thread.run_sync(self.wait_ready, node.name)
+            await trio.to_thread.run_sync(self.wait_cluster_ready)
+            yield
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self.end)
 
     def end(self) -> None:
         """End all that still run."""
@@ -71,7 +91,8 @@ class Roles:
 
     def start(self, name: str, *, wait: bool = True) -> None:
         """Start one role."""
-        command = role_command(role_of(self.config.role(name)), self.folder / FILE_NAME, name)
+        file = self.files.get(name, self.folder / FILE_NAME)
+        command = role_command(role_of(self.config.role(name)), file, name)
         with self.log_file(name).open("wb") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603 - our own modules
                 [*self._wrap.get(name, []), *command],

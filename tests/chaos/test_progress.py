@@ -40,3 +40,9 @@ def test_latency_counts_writes_that_began_in_between_though_they_ended_later() -
     assert progress.latency(1, 2, 0.99) == pytest.approx(8)
     assert progress.latency(1, 2, 0.5) == pytest.approx(0.1)
     assert progress.latency(2, 3, 0.5) is None
+
+
+def test_time_is_served_in_slots_that_saw_an_acknowledgement() -> None:
+    progress = progress_of((0, 0.1), (0, 0.2), (0, 0.3), (0.8, 0.9))
+    assert progress.served(0, 1) == pytest.approx(0.75)
+    assert progress.served(1, 2) == 0
