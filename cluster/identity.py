@@ -27,6 +27,9 @@ _VALID = timedelta(days=20 * 365)
 
 CLUSTER_KEY_BYTES = 32
 
+OPERATOR_NAME = "operator"
+"""What a command calls itself where names are not certified."""
+
 _ACCESS_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
@@ -55,11 +58,29 @@ def load_identity(config: Config, name: str) -> NodeIdentity:
 
     Raises Refused (BadKeys) with the file that is missing or wrong.
     """
-    texts = [text for member in config.member for text in (member.listen, member.dial or member.listen)]
-    texts += [text for node in config.chunkd for text in (node.listen, node.dial or node.listen)]
-    if not any(isinstance(address(text, config.base), TcpAddress) for text in texts):
+    if not _speaks_tcp(config):
         return NodeIdentity(config.cluster_id, name)
     return tls_identity(config.path(config.identity.tls), config.cluster_id, name)
+
+
+def operator_identity(config: Config) -> NodeIdentity:
+    """Who a command is that a person runs on one of the cluster's hosts: over TCP, the first node whose keys are there.
+
+    Raises Refused (BadKeys).
+    """
+    if not _speaks_tcp(config):
+        return NodeIdentity(config.cluster_id, OPERATOR_NAME)
+    folder = config.path(config.identity.tls)
+    for node in config.nodes:
+        if (folder / f"{node.name}.key").exists():
+            return tls_identity(folder, config.cluster_id, node.name)
+    raise Refused("BadKeys", f"{folder} holds the keys of no node; run this on a host of the cluster")
+
+
+def _speaks_tcp(config: Config) -> bool:
+    texts = [text for member in config.member for text in (member.listen, member.dial or member.listen)]
+    texts += [text for node in config.chunkd for text in (node.listen, node.dial or node.listen)]
+    return any(isinstance(address(text, config.base), TcpAddress) for text in texts)
 
 
 def tls_identity(folder: Path, cluster_id: str, name: str) -> NodeIdentity:

@@ -28,7 +28,7 @@ from metaraft.commands import Command, Envelope
 from metaraft.model import DEFAULT_SPACE
 from metaraft.queries import Answer, Ask, Query
 from metaraft.results import Failed, Result
-from metaraft.wire import Method, decode_commit_answer, decode_read_answer, decode_status, encode
+from metaraft.wire import Method, decode_commit_answer, decode_index_answer, decode_read_answer, decode_status, encode
 
 COMMAND_VERSION = 1
 """Version of the commands' meaning that this program speaks."""
@@ -293,6 +293,26 @@ class Read:
         if isinstance(answer, Failed):
             raise _failure(answer)
         return answer
+
+
+class Index:
+    """The question how far a member must be to have all that was acknowledged by now: `Call[int]`."""
+
+    def __init__(self, members: Members, *, deadline: float) -> None:
+        self._attempts = Attempts(members, deadline)
+
+    def next(self, now: float) -> Send | Rest:
+        """What to do."""
+        return self._attempts.next(Method.INDEX, b"", now)
+
+    def failed(self, error: TrilithError) -> None:
+        """What was sent ended with an error. Raises the final one."""
+        self._attempts.failed(error)
+
+    def answered(self, body: bytes, _now: float) -> int:
+        """The index."""
+        self._attempts.answered()
+        return decode_index_answer(body).index
 
 
 def _failure(failed: Failed) -> Refused | Unavailable:

@@ -14,7 +14,7 @@ from cluster.config import Config, MemberConfig, address
 from cluster.errors import TrilithError
 from cluster.identity import NodeIdentity
 from cluster.rpc import Channel
-from metaraft.attempts import Call, Commit, Members, Read, Rest
+from metaraft.attempts import Call, Commit, Index, Members, Read, Rest
 from metaraft.commands import Command
 from metaraft.model import DEFAULT_SPACE
 from metaraft.queries import Answer, Query
@@ -87,6 +87,11 @@ class MetaClient:
     async def read(self, query: Query, *, deadline: float, trace_id: str = "", space: int = DEFAULT_SPACE) -> Answer:
         """Ask; the answer reflects all that was acknowledged before the call. Raises Refused, Unavailable."""
         return await self._carry_out(Read(self._known, query, deadline=deadline, space=space), trace_id, space)
+
+    async def index(self, *, deadline: float) -> int:
+        """How far a member must have applied the log to have all that was acknowledged before the call. Raises
+        Refused, Unavailable."""
+        return await self._carry_out(Index(self._known, deadline=deadline), "", DEFAULT_SPACE)
 
     async def _carry_out[T](self, call: Call[T], trace_id: str, space: int) -> T:
         while True:

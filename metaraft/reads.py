@@ -15,14 +15,14 @@ import msgspec
 from cluster.errors import TrilithError, Unavailable
 from cluster.limits import Limits
 from metaraft.commits import Reply, not_leader, overloaded
-from metaraft.wire import ReadAnswer, encode
+from metaraft.wire import IndexAnswer, ReadAnswer, encode
 
 TURN_S = 0.004
 """How long answering may hold the event loop at a time: far below a heartbeat (chosen)."""
 
 
 class _Read(NamedTuple):
-    ask: bytes
+    ask: bytes | None  # None: the index itself is asked for
     deadline: float
     reply: Reply
 
@@ -47,8 +47,8 @@ class Reads:
         """Whether confirmed reads wait for apply or for their turn."""
         return bool(self._confirmed)
 
-    def add(self, ask: bytes, reply: Reply, *, deadline: float) -> bool:
-        """Take a read in, or refuse it at once (False)."""
+    def add(self, ask: bytes | None, reply: Reply, *, deadline: float) -> bool:
+        """Take a read in, or refuse it at once (False). Without `ask` it is answered by its index."""
         if self._pending >= self._limits.reads_pending_max:
             reply.error(overloaded("reads_pending_max", self._limits.reads_pending_max))
             return False
@@ -84,11 +84,14 @@ class Reads:
         confirmed = self._confirmed
         stop = time.perf_counter() + turn_s
         while confirmed and confirmed[0][0] <= applied:
-            _, read = confirmed.popleft()
+            index, read = confirmed.popleft()
             if read.deadline <= now:
                 self._fail(read, Unavailable("DeadlineExceeded", "the deadline passed before it was answered"))
                 continue
             self._pending -= 1
+            if read.ask is None:
+                read.reply.ok(encode(IndexAnswer(index)))
+                continue
             try:
                 found = look(read.ask)
             except TrilithError as error:

@@ -26,6 +26,7 @@ from cluster.limits import Limits
 from cluster.log import get_logger
 from cluster.rpc import Channel, Reply, Request, Service, serve
 from metaraft.applier import failing_disk
+from metaraft.backup.copies import Copies
 from metaraft.commits import not_leader
 from metaraft.comparing import Comparing, Differs
 from metaraft.core import Core, Message, decode_message, encode_message
@@ -178,12 +179,13 @@ class Member:
                 Method.COPY_READ: copies.read,
                 Method.COPY_DONE: copies.done,
             },
-            inline={Method.COMMIT: self._commit, Method.READ: self._read},
+            inline={Method.COMMIT: self._commit, Method.READ: self._read, Method.INDEX: self._index},
             one_way={
                 Method.RAFT: self._of_members(self._raft),
                 Method.NOTE: self._of_members(self._note),
                 Method.REPORT: self._of_members(self._report),
             },
+            transfers={Method.COPY: Copies(self.store, self._directory, node.name).send},
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(self.driver.run)
@@ -377,6 +379,13 @@ class Member:
         elif not driver.leads:
             reply.error(not_leader(driver.status.leader))
         elif driver.reads.add(request.body, reply, deadline=request.deadline):
+            driver.wake()
+
+    def _index(self, request: Request, reply: Reply) -> None:
+        driver = self.driver
+        if not driver.leads:
+            reply.error(not_leader(driver.status.leader))
+        elif driver.reads.add(None, reply, deadline=request.deadline):
             driver.wake()
 
     async def _status(self, _request: Request) -> bytes:

@@ -33,6 +33,8 @@ class Method(enum.IntEnum):
     COPY_OFFER = 7
     COPY_READ = 8
     COPY_DONE = 9
+    INDEX = 15
+    COPY = 16
 
 
 type Role = Literal["leader", "follower", "candidate", "unreachable"]
@@ -50,6 +52,20 @@ class ReadAnswer(msgspec.Struct, frozen=True, array_like=True):
 
     state_time_ms: int
     answer: msgspec.Raw
+
+
+class IndexAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """Answer to INDEX, whose body is empty: whoever has applied `index` has all that was acknowledged before the call,
+    which only the leader can say."""
+
+    index: int
+
+
+class CopyAsk(msgspec.Struct, frozen=True, array_like=True):
+    """Body of COPY, a transfer: a copy of the member's database, with entry `at_least` in it. See
+    `metaraft.backup.copies` for what follows."""
+
+    at_least: int
 
 
 class LeaderNote(msgspec.Struct, frozen=True, array_like=True):
@@ -138,6 +154,8 @@ class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
 encode = msgspec.msgpack.Encoder().encode
 decode_commit_answer = msgspec.msgpack.Decoder(CommitAnswer).decode
 decode_read_answer = msgspec.msgpack.Decoder(ReadAnswer).decode
+decode_index_answer = msgspec.msgpack.Decoder(IndexAnswer).decode
+decode_copy_ask = msgspec.msgpack.Decoder(CopyAsk).decode
 decode_note = msgspec.msgpack.Decoder(LeaderNote).decode
 decode_report = msgspec.msgpack.Decoder(MemberReport).decode
 decode_copy_wanted = msgspec.msgpack.Decoder(CopyWanted).decode

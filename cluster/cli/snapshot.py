@@ -68,6 +68,13 @@ def _become(module: str, *arguments: str) -> NoReturn:
 
 @snapshot.command(context_settings=_PASSED_ON, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def save(arguments: tuple[str, ...]) -> None:
+    """Save the metadata of a running cluster to a FILE."""
+    _become("metaraft.backup", "save", *arguments)
+
+
+@snapshot.command(context_settings=_PASSED_ON, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def verify(arguments: tuple[str, ...]) -> None:
     """Read every byte and row of a snapshot FILE, and say what is in it."""
     _become("metaraft.backup", "verify", *arguments)

@@ -6,12 +6,16 @@ from pathlib import Path
 import click
 import msgspec
 
-from cluster.cli.output import command, human_bytes, meter, print_json, shown
-from cluster.errors import Corrupt
-from cluster.identity import read_cluster_key
+from cluster.cli.access import directory_of
+from cluster.cli.output import Meter, command, human_bytes, meter, print_json, say, shown
+from cluster.config import FILE_NAME, load
+from cluster.errors import Corrupt, TrilithError
+from cluster.identity import operator_identity, read_cluster_key
 from cluster.sealing import Sealer
 from metaraft.backup.file import Contents, Manifest, read_manifest
 from metaraft.backup.file import verify as verify_file
+from metaraft.backup.save import Watcher
+from metaraft.backup.save import save as save_file
 from metaraft.model import AccessKey
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -49,6 +53,41 @@ class _Found(msgspec.Struct):
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Snapshots of the metadata: what is in the store but the chunks' bytes."""
+
+
+class _Told(Watcher):
+    """Shows the person what happens."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def step(self, what: str, total: int | None) -> None:
+        self._meter.start(what, total)
+
+    def moved(self, count: int) -> None:
+        self._meter.add(count)
+
+    def passed_over(self, member: str, error: TrilithError) -> None:
+        say(f"no copy from {member}: {error.code}: {shown(error.message)}")
+
+
+@main.command()
+@click.argument("file", type=_FILE)
+@click.option("--dir", "directory", help="Folder of the cluster, on one of its hosts (or TRILITH_DIR; default ./data).")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@command
+def save(file: Path, directory: str | None, force: bool, as_json: bool) -> None:
+    """Save the metadata of a running cluster to FILE, all that was acknowledged by now, and read it again."""
+    config = load(directory_of(directory) / FILE_NAME)
+    me = operator_identity(config)
+    with meter() as progress:
+        manifest = save_file(config, me, file, replace=force, watcher=_Told(progress))
+    if as_json:
+        print_json(manifest)
+    else:
+        click.echo(f"saved {shown(str(file))}: {human_bytes(manifest.size)}, {manifest.rows} rows, verified")
+        click.echo(f"cluster {manifest.cluster_id} at index {manifest.index}, {_when(manifest)}")
 
 
 @main.command()
@@ -95,9 +134,8 @@ def _opens(sealer: Sealer, key: AccessKey) -> bool:
 
 def _print(found: _Found) -> None:
     snapshot = found.snapshot
-    when = datetime.fromtimestamp(snapshot.state_time_ms / 1000, UTC).isoformat(timespec="milliseconds")
     click.echo(f"cluster    {snapshot.cluster_id}")
-    click.echo(f"state time {when}")
+    click.echo(f"state time {_when(snapshot)}")
     click.echo(f"index      {snapshot.index}, term {snapshot.term}, level {snapshot.level}")
     click.echo(f"revision   {snapshot.revision}")
     click.echo(f"database   {human_bytes(snapshot.size)}, blake3 {snapshot.blake3}")
@@ -114,5 +152,9 @@ def _print(found: _Found) -> None:
     click.echo("every byte and every row is as it was written")
 
 
+def _when(manifest: Manifest) -> str:
+    return datetime.fromtimestamp(manifest.state_time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
 if __name__ == "__main__":
-    main()
+    main(prog_name="trilith snapshot")

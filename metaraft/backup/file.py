@@ -12,7 +12,6 @@ the foot's, and each row against its checksum and all together against the set h
 used.
 """
 
-import contextlib
 import os
 import struct
 from collections import Counter
@@ -25,7 +24,7 @@ from blake3 import blake3
 
 from cluster.errors import UNDECODABLE, Corrupt, Refused
 from cluster.limits import MIB
-from metaraft.lmdb_rows import LmdbReader, errors
+from metaraft.lmdb_rows import LmdbReader
 from metaraft.model import DEFAULT_SPACE, AccessKey, Disk
 from metaraft.rows import (
     LEVEL,
@@ -42,7 +41,8 @@ from metaraft.rows import (
     successor,
     unseal,
 )
-from metaraft.store import LMDB_MAJOR, read_stored
+from metaraft.snapshot_copy import Copied, opened
+from metaraft.store import read_stored
 
 FORMAT = 1
 """Version of everything on this page; a file of another one is refused."""
@@ -119,10 +119,10 @@ def decode_foot(foot: bytes, name: object) -> Manifest:
 
 def read_manifest(file: Path) -> Manifest:
     """What a file says of itself; nothing but its foot is read. Raises as `decode_foot`; OSError."""
-    with file.open("rb") as opened:
-        size = os.fstat(opened.fileno()).st_size
-        opened.seek(max(0, size - FOOT_BYTES))
-        manifest = decode_foot(opened.read(), file)
+    with file.open("rb") as source:
+        size = os.fstat(source.fileno()).st_size
+        source.seek(max(0, size - FOOT_BYTES))
+        manifest = decode_foot(source.read(), file)
     if size != manifest.size + FOOT_BYTES:
         raise _damaged(file, f"it has {size} bytes, not {manifest.size + FOOT_BYTES}")
     if manifest.schema != SCHEMA:
@@ -139,9 +139,9 @@ def check_bytes(file: Path, manifest: Manifest, on_bytes: OnBytes, sink: Callabl
     """
     hasher, left = blake3(), manifest.size
     buffer = memoryview(bytearray(_PIECE_BYTES))
-    with file.open("rb", buffering=0) as opened:
+    with file.open("rb", buffering=0) as source:
         while left:
-            size = opened.readinto(buffer[: min(left, _PIECE_BYTES)])
+            size = source.readinto(buffer[: min(left, _PIECE_BYTES)])
             if not size:
                 raise _damaged(file, f"it ends {left} bytes early")
             piece = buffer[:size]
@@ -153,45 +153,41 @@ def check_bytes(file: Path, manifest: Manifest, on_bytes: OnBytes, sink: Callabl
         raise _damaged(file, f"its BLAKE3 is {hasher.hexdigest()}, not {manifest.blake3}")
 
 
-def finish(file: Path, *, blake3: str, term: int, version: str) -> Manifest:
-    """Put the foot behind a database that was copied to `file`, synced. Blocking. Raises as `describe`; OSError."""
-    size = file.stat().st_size
-    described, _ = describe(file, size=size, term=term, version=version)
-    manifest = msgspec.structs.replace(described, blake3=blake3)
-    with file.open("r+b", buffering=0) as opened:
-        opened.seek(size)
-        opened.write(encode_foot(manifest))
-        os.fsync(opened.fileno())
-        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # who reads it next sees what the disk has
+def finish(file: Path, copied: Copied, version: str) -> Manifest:
+    """Put the foot behind a copy that lies in `file`, and sync it; the bytes of the copy were hashed. Blocking.
+
+    Raises as `verify`.
+    """
+    found, _ = describe(file, copied.size, version)
+    if (found.cluster_id, found.index, found.term) != (copied.cluster_id, copied.index, copied.term):
+        raise _damaged(file, f"it is of entry {found.index} of term {found.term}, not of {copied.index}")
+    manifest = msgspec.structs.replace(found, blake3=copied.blake3)
+    with file.open("r+b", buffering=0) as target:
+        target.seek(copied.size)
+        target.write(encode_foot(manifest))
+        os.fsync(target.fileno())
+        os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # who reads next sees what the disk has
     return manifest
 
 
-def describe(file: Path, *, size: int, term: int, version: str) -> tuple[Manifest, Contents]:
+def describe(file: Path, size: int, version: str) -> tuple[Manifest, Contents]:
     """Walk the database that lies in the first `size` bytes of a file. The manifest has no BLAKE3 yet. Blocking.
 
     Raises Corrupt (RowRot, StoreRot, SetHashWrong), Refused (WrongStore).
     """
-    with (
-        errors(file),
-        contextlib.closing(
-            lmdb.open(
-                str(file), subdir=False, readonly=True, lock=False, create=False, map_size=size, lib_version=LMDB_MAJOR
-            )
-        ) as env,
-        env.begin() as txn,
-    ):
+    with opened(file) as txn:
         rows = LmdbReader(txn)
-        source = read_stored(rows, file)
+        stored = read_stored(rows, file)
         contents, set_hash = _walk(txn)
-        if set_hash != source.set_hash:
-            message = f"{file}: the rows at index {source.index} have the set hash {set_hash.hex()}"
-            raise Corrupt("SetHashWrong", f"{message}, not {source.set_hash.hex()}")
+        if set_hash != stored.set_hash:
+            message = f"{file}: the rows at index {stored.index} have the set hash {set_hash.hex()}"
+            raise Corrupt("SetHashWrong", f"{message}, not {stored.set_hash.hex()}")
         state = _decode_state(_get(rows, STATE_KEY))
         space = _decode_space(_get(rows, space_key(DEFAULT_SPACE)))
     manifest = Manifest(
-        cluster_id=source.cluster_id,
-        index=source.index,
-        term=term,
+        cluster_id=stored.cluster_id,
+        index=stored.index,
+        term=stored.term,
         revision=space.revision,
         state_time_ms=state.state_time_ms,
         level=state.level,
@@ -212,7 +208,7 @@ def verify(file: Path, on_bytes: OnBytes = lambda _count: None) -> tuple[Manifes
     """
     manifest = read_manifest(file)
     check_bytes(file, manifest, on_bytes, lambda _piece: None)
-    found, contents = describe(file, size=manifest.size, term=manifest.term, version=manifest.version)
+    found, contents = describe(file, manifest.size, manifest.version)
     if msgspec.structs.replace(found, blake3=manifest.blake3) != manifest:
         raise _damaged(file, "its rows are not those that it says it has")
     return manifest, contents

@@ -1,0 +1,122 @@
+"""A member's side of a backup: its database, copied to a file and sent, over a transfer of its own (method COPY).
+
+    ask: CopyAsk | empty response | [Progress | pieces of it] ...
+
+A stream of records, each a `Progress` as eight bytes (what was copied so far), one a second at most, so that neither
+end takes a copy at a limited rate for a stalled one; then `COPIED`, the length of a `Copied` as eight bytes and that
+`Copied`; then the bytes of the copy.
+
+Rules: one copy at a time. It is made at once, of what is applied; a member that is not at `at_least` yet says so, and
+waits for nothing. The file is in the member's own folder, has no name any more before its first byte is sent, and is
+gone with the transfer, however that ends. A client that goes away stops the copy.
+"""
+
+import os
+import struct
+import threading
+from pathlib import Path
+
+import msgspec
+import trio
+
+from cluster.errors import UNDECODABLE, Refused, TrilithError, Unavailable
+from cluster.limits import MIB
+from cluster.log import get_logger
+from cluster.rpc import Request, TransferStream
+from metaraft.snapshot_copy import Copied, copy_store
+from metaraft.store import Store
+from metaraft.wire import decode_copy_ask
+
+BYTES_PER_S = 64 * MIB
+"""A copy's rate (chosen): what is written meanwhile has the rest of the disk."""
+
+PROGRESS_S = 1.0
+RECORD = struct.Struct(">Q")
+COPIED = (1 << 64) - 1
+
+_PIECE_BYTES = MIB
+_log = get_logger("backup")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Copies:
+    """The copies that one member makes for operators."""
+
+    def __init__(self, store: Store, folder: Path, name: str) -> None:
+        self._store = store
+        self._file = folder / "backup.copy"
+        self._name = name
+        self._under_way = False
+
+    async def send(self, request: Request, stream: TransferStream) -> None:
+        """Make a copy and send it. Raises Refused (BadQuery), Unavailable (NotThereYet, CopyUnderWay, NoRoom)."""
+        try:
+            ask = decode_copy_ask(request.body)
+        except UNDECODABLE as error:
+            raise Refused("BadQuery", f"what was asked for is not known: {error}") from error
+        if self._store.applied < ask.at_least:
+            raise Unavailable("NotThereYet", f"{self._name} is at {self._store.applied}, not yet at {ask.at_least}")
+        if self._under_way:
+            raise Unavailable("CopyUnderWay", f"{self._name} makes a copy already; one at a time", retry_after_s=1.0)
+        self._under_way = True
+        try:
+            await stream.send_response(b"")
+            copied = await self._copy(stream)
+            descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._file.unlink()
+                await _send(stream, copied, descriptor)
+            finally:
+                os.close(descriptor)
+        finally:
+            self._under_way = False
+            self._file.unlink(missing_ok=True)
+        _log.info("copy_sent", to=request.peer.name, index=copied.index, bytes=copied.size)
+
+    async def _copy(self, stream: TransferStream) -> Copied:
+        """Copy in a thread, and tell how far it is. A client that is gone stops it: Unavailable (CopyStopped)."""
+        stop = threading.Event()
+
+        async def tell() -> None:
+            try:
+                while True:
+                    await trio.sleep(PROGRESS_S)
+                    await stream.send_raw(RECORD.pack(_size(self._file)))
+            except TrilithError as error:
+                _log.info("copy_not_wanted", code=error.code, reason=error.message)
+            finally:
+                stop.set()
+
+        def copy() -> Copied:
+            return copy_store(self._store, self._file, bytes_per_s=BYTES_PER_S, stop=stop)
+
+        copied: Copied | TrilithError | OSError
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tell)
+            try:
+                with trio.CancelScope(shield=True):  # `tell` is cancelled, and stops the thread
+                    copied = await trio.to_thread.run_sync(copy)
+            except (TrilithError, OSError) as error:
+                copied = error
+            nursery.cancel_scope.cancel()
+        if isinstance(copied, Exception):
+            raise copied
+        return copied
+
+
+async def _send(stream: TransferStream, copied: Copied, descriptor: int) -> None:
+    encoded = _encode(copied)
+    await stream.send_raw(RECORD.pack(COPIED) + RECORD.pack(len(encoded)) + encoded)
+    left, offset = copied.size, 0
+    while left:
+        piece = await trio.to_thread.run_sync(os.pread, descriptor, min(left, _PIECE_BYTES), offset)
+        assert piece, "the file is as long as it was when it was written"
+        await stream.send_raw(piece)
+        offset, left = offset + len(piece), left - len(piece)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
