@@ -30,5 +30,6 @@ class CommandExit(IntEnum):
     UNAVAILABLE = 5  # it did not happen; try again
     UNKNOWN = 6  # it may have happened
     CORRUPT = 7  # bytes did not match their checksum
+    INCOMPLETE = 8  # it was done, and says that something is missing
     INTERRUPTED = 130  # Ctrl-C
     BROKEN_PIPE = 141  # whoever read the output went away

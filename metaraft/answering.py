@@ -7,7 +7,7 @@ import msgspec
 
 from cluster.errors import UNDECODABLE, Refused
 from cluster.limits import LIST_LIMIT_MAX
-from metaraft import answering_objects, answering_users, listing_uploads
+from metaraft import answering_chunks, answering_objects, answering_users, listing_uploads
 from metaraft.answering_objects import StoredObjectFound
 from metaraft.conditions import refused
 from metaraft.listing import list_objects
@@ -39,8 +39,10 @@ from metaraft.queries import (
     GetUsage,
     GetUser,
     ListBuckets,
+    ListChunks,
     ListObjects,
     ListParts,
+    ListReferences,
     ListStaleUploads,
     ListUploads,
     ListUsers,
@@ -194,6 +196,8 @@ _ANSWER: dict[type[Any], Callable[[Reader, int, Any, int], _Found]] = {
     GetParts: answering_objects.get_parts,
     GetHolders: answering_objects.get_holders,
     FindStrays: _find_strays,
+    ListChunks: answering_chunks.list_chunks,
+    ListReferences: answering_chunks.list_references,
     ListObjects: _in_bucket(list_objects),
     ListVersions: _in_bucket(list_versions),
     GetUpload: _in_bucket(listing_uploads.get_upload),

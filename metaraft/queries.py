@@ -173,6 +173,23 @@ class FindStrays(msgspec.Struct, frozen=True, tag="find_strays"):
     chunk_ids: tuple[bytes, ...]
 
 
+class ListChunks(msgspec.Struct, frozen=True, tag="list_chunks"):
+    """Chunks that something refers to, in order of their rows behind `cursor`. Answers `ChunksFound`. Refused:
+    BadQuery, for a cursor that was not given."""
+
+    cursor: bytes = b""
+    limit: int = 1000
+
+
+class ListReferences(msgspec.Struct, frozen=True, tag="list_references"):
+    """What refers to chunks: versions, then uploads under way, in order of their rows behind `cursor`, with about
+    `limit` references. What has many comes in pieces. Answers `ReferencesFound`. Refused: BadQuery, for a cursor that
+    was not given."""
+
+    cursor: bytes = b""
+    limit: int = 10_000
+
+
 class ListObjects(msgspec.Struct, frozen=True, tag="list_objects"):
     """One page of current versions in byte order.
 
@@ -207,6 +224,8 @@ type Query = (
     | GetParts
     | GetHolders
     | FindStrays
+    | ListChunks
+    | ListReferences
     | ListObjects
     | ListVersions
     | GetUpload
@@ -365,6 +384,41 @@ class StraysFound(msgspec.Struct, frozen=True, tag="strays_found"):
     horizon: int
 
 
+class ListedChunk(msgspec.Struct, frozen=True, array_like=True):
+    """A chunk row: where the metadata believes copies to be."""
+
+    scheme: Scheme
+    chunk_id: bytes
+    size: int
+    holders: tuple[bytes, ...]
+
+
+class ChunksFound(msgspec.Struct, frozen=True, tag="chunks_found"):
+    """`cursor` is where to go on, None at the end."""
+
+    chunks: tuple[ListedChunk, ...]
+    cursor: bytes | None
+
+
+class Reference(msgspec.Struct, frozen=True, array_like=True):
+    """Chunks of one scheme that one version, or (`upload_id`) one upload under way, refers to: some of them, or all."""
+
+    bucket: str
+    key: str
+    revision: int
+    null: bool
+    upload_id: bytes
+    scheme: Scheme
+    chunk_ids: tuple[bytes, ...]
+
+
+class ReferencesFound(msgspec.Struct, frozen=True, tag="references_found"):
+    """`cursor` is where to go on, None at the end."""
+
+    references: tuple[Reference, ...]
+    cursor: bytes | None
+
+
 class ListedObject(msgspec.Struct, frozen=True, array_like=True):
     """A version as a listing shows it: no body."""
 
@@ -411,6 +465,8 @@ type Answer = (
     | PartsFound
     | HoldersFound
     | StraysFound
+    | ChunksFound
+    | ReferencesFound
     | ObjectsFound
     | VersionsFound
     | UploadFound

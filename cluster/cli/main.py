@@ -42,7 +42,8 @@ def main() -> None:
 
     \b
     Exit codes: 0 done, 1 refused, 2 usage, 3 not found, 4 not authorised,
-    5 unavailable (did not happen), 6 outcome unknown, 7 corrupt.
+    5 unavailable (did not happen), 6 outcome unknown, 7 corrupt,
+    8 something is missing.
     """
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding has not is shown, not fatal
         sys.stdout.reconfigure(errors="backslashreplace")

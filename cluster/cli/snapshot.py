@@ -80,6 +80,13 @@ def verify(arguments: tuple[str, ...]) -> None:
     _become("metaraft.backup", "verify", *arguments)
 
 
+@snapshot.command(context_settings=_PASSED_ON, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def check(arguments: tuple[str, ...]) -> None:
+    """See that all that the metadata refers to is on the disks."""
+    _become("api.check", *arguments)
+
+
 @snapshot.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("directory")
