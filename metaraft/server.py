@@ -26,7 +26,7 @@ from cluster.limits import Limits
 from cluster.log import get_logger
 from cluster.rpc import Channel, Reply, Request, Service, serve
 from metaraft.applier import failing_disk
-from metaraft.backup.copies import Copies
+from metaraft.backup.sending import Backups
 from metaraft.commits import not_leader
 from metaraft.comparing import Comparing, Differs
 from metaraft.core import Core, Message, decode_message, encode_message
@@ -185,7 +185,7 @@ class Member:
                 Method.NOTE: self._of_members(self._note),
                 Method.REPORT: self._of_members(self._report),
             },
-            transfers={Method.COPY: Copies(self.store, self._directory, node.name).send},
+            transfers={Method.COPY: Backups(self.store, self._directory, node.name).send},
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(self.driver.run)

@@ -63,7 +63,7 @@ class IndexAnswer(msgspec.Struct, frozen=True, array_like=True):
 
 class CopyAsk(msgspec.Struct, frozen=True, array_like=True):
     """Body of COPY, a transfer: a copy of the member's database, with entry `at_least` in it. See
-    `metaraft.backup.copies` for what follows."""
+    `metaraft.backup.sending` for what follows."""
 
     at_least: int
 

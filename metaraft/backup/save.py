@@ -25,8 +25,8 @@ from cluster.errors import UNDECODABLE, Corrupt, OutcomeUnknown, Refused, Trilit
 from cluster.identity import NodeIdentity
 from cluster.limits import MIB
 from cluster.rpc import TransferPool, TransferStream
-from metaraft.backup.copies import COPIED, RECORD
 from metaraft.backup.file import FOOT_BYTES, Manifest, finish, verify
+from metaraft.backup.sending import COPIED, RECORD
 from metaraft.client import MetaClient
 from metaraft.snapshot_copy import Copied, FileSink, damaged
 from metaraft.store import sync_directory

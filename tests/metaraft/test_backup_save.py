@@ -9,7 +9,7 @@ import trio
 
 from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.limits import MIB
-from metaraft.backup import copies
+from metaraft.backup import sending
 from metaraft.backup.file import Manifest, verify
 from metaraft.backup.save import Watcher, fetch, save
 from metaraft.client import MetaClient
@@ -203,8 +203,8 @@ async def test_two_saves_to_one_file_are_one_too_many(tmp_path: Path) -> None:
 
 async def test_a_client_that_goes_away_stops_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The copy would take minutes at this rate."""
-    monkeypatch.setattr(copies, "BYTES_PER_S", 1024)
-    monkeypatch.setattr(copies, "PROGRESS_S", 0.05)
+    monkeypatch.setattr(sending, "BYTES_PER_S", 1024)
+    monkeypatch.setattr(sending, "PROGRESS_S", 0.05)
     with cluster_folder(members=1) as config:
         async with members_of(config) as (members, client):
             await fill(client, 1)
@@ -223,7 +223,7 @@ async def test_a_client_that_goes_away_stops_the_copy(tmp_path: Path, monkeypatc
                 return names_in(folder)
 
             await until(inside, lambda names: names == ["journal", "store"])
-            monkeypatch.setattr(copies, "BYTES_PER_S", 64 * MIB)
+            monkeypatch.setattr(sending, "BYTES_PER_S", 64 * MIB)
             assert await saved(members, tmp_path / "next") == verify(tmp_path / "next")[0]
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from chaos.sim.disk import MemoryDisk, cuts
 from cluster.errors import Corrupt, Refused
 from metaraft.journal_disk import Disk, write_all
 from metaraft.snapshot_copy import Copied
 from metaraft.snapshot_install import MARKER_FILE, finish, mark, next_file
 from metaraft.store import DATA_FILE
 from tests.metaraft.journal_twin import FOLDER, State, Twin, open_on, state_of
-from tests.metaraft.memory_disk import MemoryDisk, cuts
 
 MEMBER = FOLDER.parent
 DATABASE = MEMBER / "store" / DATA_FILE

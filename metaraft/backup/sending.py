@@ -39,7 +39,7 @@ _log = get_logger("backup")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Copies:
+class Backups:
     """The copies that one member makes for operators."""
 
     def __init__(self, store: Store, folder: Path, name: str) -> None:
