@@ -170,6 +170,7 @@ async def test_with_two_members_down_all_is_refused_within_the_deadline() -> Non
 async def test_members_end_in_order_when_asked_and_start_again() -> None:
     async with running() as (_, processes, client):
         await client.commit(bucket("a"), deadline=soon())
+        await until(client.status, equal_rows)  # all serve
         processes.signal(signal.SIGTERM, 1, 2, 3)
         assert [await processes.wait(slot) for slot in (1, 2, 3)] == [RoleExit.DONE] * 3
         processes.start(1, 2, 3)
