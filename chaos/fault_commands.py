@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import trio
 
-from chaos import clocks, kills, ledger, partitions, pauses
+from chaos import clocks, failed_syncs, kills, ledger, partitions, pauses
 from chaos.ledger import Run
 from chaos.turns import Extent
 
@@ -192,6 +192,29 @@ def clock(
     _conduct("clock", file, conduct)
 
 
+@click.command()
+@click.argument("target", type=click.Choice(failed_syncs.TARGETS))
+@click.option("--call", type=click.Choice(failed_syncs.CALLS), default="fdatasync", show_default=True)
+@click.option("--error", default="EIO", show_default=True, help="What the call fails with (errno(3)).")
+@click.option("--first", default=1, show_default=True, help="The number of the first call that fails,")
+@click.option("--last", default=50, show_default=True, help="and of the last: one after the other, a member each.")
+@_seed
+@_clients
+@_ledger
+def fsync(
+    target: str, call: str, error: str, first: int, last: int, seed: int | None, clients: int, file: Path | None
+) -> None:
+    """Let the Nth fdatasync (or other call) of a member fail once under load, for each N from FIRST to LAST: the member
+    must end, the cluster go on, and nothing be missing. Needs strace. Exit 1 on a violation."""
+    drawn = _drawn(seed)
+    fault = failed_syncs.Fault(call, error, first, last)
+
+    async def conduct(folder: Path) -> Run:
+        return await failed_syncs.run(folder, target, fault, seed=drawn, clients=clients, say=_say)
+
+    _conduct("fsync", file, conduct)
+
+
 @click.command("ledger")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--json", "as_json", is_flag=True, help="One JSON line for each sum.")
@@ -206,4 +229,4 @@ def show_ledger(file: Path, as_json: bool) -> None:
     sys.exit(1 if any(total.violations or total.lost for total in totals) else 0)
 
 
-COMMANDS: tuple[click.Command, ...] = (kill, pause, net, clock, show_ledger)
+COMMANDS: tuple[click.Command, ...] = (kill, pause, net, clock, fsync, show_ledger)

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -89,13 +89,13 @@ class Roles:
         """Where a role's output goes; begun anew at each start."""
         return self.folder / "run" / f"{name}.log"
 
-    def start(self, name: str, *, wait: bool = True) -> None:
-        """Start one role."""
+    def start(self, name: str, *, wait: bool = True, wrap: Sequence[str] = ()) -> None:
+        """Start one role, below the command `wrap`."""
         file = self.files.get(name, self.folder / FILE_NAME)
         command = role_command(role_of(self.config.role(name)), file, name)
         with self.log_file(name).open("wb") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603 - our own modules
-                [*self._wrap.get(name, []), *command],
+                [*self._wrap.get(name, []), *wrap, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -154,6 +154,10 @@ class Roles:
         process.send_signal(number)
         if number in (signal.SIGKILL, signal.SIGTERM):
             process.wait(30)
+
+    def stop(self, name: str) -> None:
+        """End a role in order, and wait for it."""
+        self.kill(name, signal.SIGTERM)
 
     def resident_bytes(self, name: str) -> int:
         """Resident memory of a role (proc(5), statm)."""

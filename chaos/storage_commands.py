@@ -1,4 +1,4 @@
-"""Commands that put faults under one member's storage: every crash state of a run, a sync that fails, a full disk."""
+"""Commands on the storage of one member: every state that a crash could leave."""
 
 import secrets
 import sys

@@ -1,0 +1,147 @@
+"""A call of the disk that fails once, the Nth of its kind, on one member under load: by strace's fault injection.
+
+The member must end with the code that says so and is not started again by itself: what a failed fsync left on the disk
+nobody knows. The others go on, and when it is started again, by an operator, nothing that was acknowledged is missing.
+A follower is started under strace, so that the calls of its start are among those that fail; to a leader strace is
+attached while it serves.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from chaos import ledger
+from chaos.ledger import Run
+from chaos.load import Load
+from chaos.members import Members
+from chaos.roles import Roles
+from chaos.turns import Extent, run_turns
+from cluster.exits import RoleExit
+
+TARGETS = ("leader", "follower")
+
+CALLS = ("fdatasync", "fsync", "pwrite64", "writev", "fallocate", "ftruncate", "rename")
+"""The calls by which journal and database change the disk."""
+
+REACHED_S = 20.0
+"""A member that has not made so many calls by then does not make them under this load."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A kind of call, what it fails with, and the numbers of the calls that fail, one in each turn."""
+
+    call: str
+    error: str
+    first: int
+    last: int
+
+
+async def run(
+    folder: Path,
+    target: str,
+    fault: Fault,
+    *,
+    seed: int,
+    clients: int = 8,
+    say: Callable[[str], None],
+) -> Run:
+    """Let one call after the other fail, a member each, in a fresh cluster under `folder`; judge.
+
+    Raises RuntimeError without strace.
+    """
+    strace = shutil.which("strace")
+    if strace is None:
+        raise RuntimeError("strace is needed: apt-get install strace")
+    roles = Roles(folder)
+    await trio.to_thread.run_sync(roles.__enter__)
+    try:
+        async with Members.connected(roles.config) as members:
+            load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
+            found = ledger.begun(f"{fault.call} {fault.error}", target, seed=seed, clients=clients)
+            failures = _Failures(roles, members, load, found, strace, fault, say)
+            return await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(roles.end)
+
+
+class _Failures:
+    def __init__(
+        self,
+        roles: Roles,
+        members: Members,
+        load: Load,
+        found: Run,
+        strace: str,
+        fault: Fault,
+        say: Callable[[str], None],
+    ) -> None:
+        self._roles = roles
+        self._members = members
+        self._load = load
+        self._run = found
+        self._strace = strace
+        self._fault = fault
+        self._say = say
+
+    async def turn(self, number: int) -> float | None:
+        """One call that fails, what follows, and the start of the member."""
+        nth = self._fault.first + number
+        leader = (await self._members.leader()).name
+        names = list(self._members.names.values())
+        victim = leader if self._run.target == "leader" else names[(names.index(leader) + 1 + number % 2) % len(names)]
+        call, error = self._fault.call, self._fault.error
+        inject = f"--inject={call}:error={error}:when={nth}"
+        tracing = [self._strace, "-f", "-q", f"--trace={call}", inject, "-o", "/dev/null"]
+        if victim == leader:
+            reached = await self._fail_running(victim, tracing)
+        else:
+            await trio.to_thread.run_sync(self._roles.stop, victim)
+            self._roles.start(victim, wait=False, wrap=[*tracing, "-D"])
+            reached = await self._ended(victim)
+        failed = trio.current_time()
+        if not reached:
+            await trio.to_thread.run_sync(self._roles.stop, victim)
+            self._count("calls not reached")
+        else:
+            self._judge(victim, nth)
+            await self._load.progress.acknowledged_since(failed)
+        await trio.to_thread.run_sync(self._roles.start, victim)
+        await self._members.wait_up()
+        self._say(f"{call} {nth} of {victim}: {'failed, and it ended' if reached else 'was not reached'}")
+        return failed
+
+    async def _fail_running(self, victim: str, tracing: list[str]) -> bool:
+        pid = self._roles.processes[victim].pid
+        tracer = subprocess.Popen([*tracing, "-p", str(pid)], stderr=subprocess.DEVNULL)  # noqa: ASYNC220, S603 - strace
+        try:
+            return await self._ended(victim)
+        finally:
+            tracer.terminate()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(tracer.wait)
+
+    async def _ended(self, victim: str) -> bool:
+        """Wait until the member has ended; False: it had no reason to."""
+        with trio.move_on_after(REACHED_S):
+            while self._roles.processes[victim].poll() is None:  # noqa: ASYNC110 - a process that is not trio's
+                await trio.sleep(0.02)
+            return True
+        return False
+
+    def _judge(self, victim: str, nth: int) -> None:
+        code = self._roles.processes[victim].returncode
+        said = self._roles.said(victim, "disk_failed")
+        if code != RoleExit.DISK or len(said) != 1:
+            self._load.history.violations.append(
+                f"{victim} ended with {code} after its {self._fault.call} number {nth} failed, and said {said}"
+            )
+        self._count("members that ended")
+
+    def _count(self, what: str) -> None:
+        self._run.counts[what] = self._run.counts.get(what, 0) + 1
