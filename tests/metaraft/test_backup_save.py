@@ -1,6 +1,8 @@
 """Saving from members that run: all that was acknowledged is in the file, or there is no file."""
 
 import os
+import resource
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 import trio
 
 from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
+from cluster.exits import CommandExit
 from cluster.limits import MIB
 from metaraft.backup import sending
 from metaraft.backup.file import Manifest, verify
@@ -170,15 +173,26 @@ async def test_a_rotten_member_is_passed_over_and_a_cluster_of_one_has_no_snapsh
             assert names_in(tmp_path) == []
 
 
-async def test_a_disk_without_room_keeps_no_half_of_it(tmp_path: Path) -> None:
+async def test_a_disk_that_takes_no_more_keeps_no_half_of_it(tmp_path: Path) -> None:
+    """No file of this process may be longer than the limit, as on a full disk (setrlimit(2), RLIMIT_FSIZE)."""
     with cluster_folder(members=1) as config:
         async with members_of(config) as (members, client):
             await fill(client, 1)
             with pytest.raises(OSError, match="No such file"):
                 await saved(members, tmp_path / "nowhere" / "file")
-            (tmp_path / "full.partial").symlink_to("/dev/full")
-            with pytest.raises((OSError, TrilithError)):
-                await saved(members, tmp_path / "full")
+            (tmp_path / "kept").write_text("kept")
+            for name in ("file", "kept"):
+                command = [sys.executable, "-P", "-m", "metaraft.backup", "save", str(tmp_path / name), "--force"]
+                done = await trio.run_process(
+                    [*command, "--dir", config.base],
+                    capture_stderr=True,
+                    check=False,
+                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)),
+                )
+                assert done.returncode == CommandExit.REFUSED
+                assert b"File too large" in done.stderr
+            assert names_in(tmp_path) == ["kept"]
+            assert (tmp_path / "kept").read_bytes() == b"kept"
 
 
 async def test_two_saves_to_one_file_are_one_too_many(tmp_path: Path) -> None:
