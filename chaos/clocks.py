@@ -67,7 +67,7 @@ async def run(
         nursery.start_soon(_StateTime(members, load.history, may_leap=target == "restart").run)
         found = ledger.begun("clock", target, seed=seed, clients=clients)
         clocks = _Clocks(roles, members, load, offsets, found, seconds, random.Random(seed), say)
-        await run_turns(found, load, members, extent, clocks.turn)
+        await run_turns(found, load, members, extent, clocks.turn, say)
         found.violations += await _wrong_order(roles.access(), load.bucket)
         nursery.cancel_scope.cancel()
     return found

@@ -146,7 +146,9 @@ def net(
     majority   a follower is
     one-way    what one sends does not arrive
     partial    leader and one follower are cut apart, the other sees both
+    swizzle    links between members stop one by one, and come back in another order
     slow       delays of 50 and 200 ms, and 64 KiB/s
+    stalls     each link stands still for 5 % of the time
     damage     bits flipped, pieces cut short or sent twice
     """
     drawn = _drawn(seed)

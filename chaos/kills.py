@@ -48,7 +48,7 @@ async def run(
             )
             found = ledger.begun("kill", target, seed=seed, clients=clients)
             kills = _Kills(cluster, members, load, found, random.Random(seed), say)
-            return await run_turns(found, load, members, extent, kills.turn)
+            return await run_turns(found, load, members, extent, kills.turn, say)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(cluster.down)

@@ -68,12 +68,8 @@ class Network:
     def between(self, ones: Iterable[str], others: Iterable[str]) -> list[Proxy]:
         """All links between two sides, both ways."""
         ones, others = list(ones), list(others)
-        pairs = [*itertools.product(ones, others), *itertools.product(others, ones)]
-        return [self._proxies[pair] for pair in pairs if pair in self._proxies]
-
-    def all_links(self) -> list[Proxy]:
-        """Every one."""
-        return list(self._proxies.values())
+        pairs = {*itertools.product(ones, others), *itertools.product(others, ones)}
+        return [proxy for pair, proxy in self._proxies.items() if pair in pairs]
 
     def heal(self) -> None:
         """Make all links good."""

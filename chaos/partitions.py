@@ -23,7 +23,7 @@ from chaos.proxy import DAMAGES, Flow, Proxy
 from chaos.turns import Extent, run_turns
 from chaos.watch import Watch
 
-TARGETS = ("minority", "majority", "one-way", "partial", "slow", "damage")
+TARGETS = ("minority", "majority", "one-way", "partial", "swizzle", "slow", "stalls", "damage")
 
 SILENT_S_MAX = 2.0
 """How long after `leader_fallback_s` a leader without a majority may still say that it leads."""
@@ -36,6 +36,8 @@ SLOW: tuple[tuple[str, float, float], ...] = (
     ("200 ms", 0.2, float("inf")),
     ("64 KiB/s", 0.0, 65536.0),
 )
+
+STALL_S = 0.3
 
 type During = Callable[[], Awaitable[None]]
 """What is done while a fault lasts; it is cancelled at its end."""
@@ -65,7 +67,7 @@ async def run(
         nursery.start_soon(watch.run)
         found = ledger.begun("net", target, seed=seed, clients=clients)
         faults = _Faults(network, members, load, watch, found, seconds, dice, say)
-        await run_turns(found, load, members, extent, faults.turn)
+        await run_turns(found, load, members, extent, faults.turn, say)
         nursery.cancel_scope.cancel()
     return found
 
@@ -98,7 +100,7 @@ class _Faults:
         leader = await self._members.leader()
         lasting = self._dice.uniform(*self._seconds)
         began = trio.current_time()
-        what, during = self._fault(number, leader.name)
+        what, during = self._fault(number, leader.name, lasting)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._silence, began)
             with trio.move_on_after(lasting):
@@ -117,7 +119,7 @@ class _Faults:
         self._say(f"{number + 1}: {what} for {lasting:.1f} s; writes in {served:.0%} of the time until all was whole")
         return began
 
-    def _fault(self, number: int, leader: str) -> tuple[str, During]:
+    def _fault(self, number: int, leader: str, lasting: float) -> tuple[str, During]:
         """Begin a fault: what it is, and what is to be done until it ends."""
         followers = [name for name in self._network.members if name != leader]
         self._dice.shuffle(followers)
@@ -134,9 +136,13 @@ class _Faults:
                 return f"{leader} and {followers[0]} {how} apart", trio.sleep_forever
             case "slow":
                 name, delay_s, bytes_per_s = SLOW[number % len(SLOW)]
-                for flow in _flows(self._network.between(self._network.members, self._network.members)):
+                for flow in _flows(self._member_links()):
                     flow.delay_s, flow.bytes_per_s = delay_s, bytes_per_s
                 return name, trio.sleep_forever
+            case "swizzle":
+                return "links held one by one and let go in another order", partial(self._swizzle, lasting)
+            case "stalls":
+                return f"links that stall for {STALL_S} s now and then", self._stall
             case "damage":
                 return "pieces damaged", partial(self._damage, leader, followers)
             case target:
@@ -219,6 +225,34 @@ class _Faults:
                 self._load.history.violations.append(f"slot {slot} was cut off and acknowledged a commit")
             self._count("commits asked of the cut off")
             await trio.sleep(0.05)
+
+    # ---- links that come and go
+
+    def _member_links(self) -> list[Proxy]:
+        return self._network.between(self._network.members, self._network.members)
+
+    async def _swizzle(self, lasting: float) -> None:
+        """Hold links one by one in some order, and let them go in another (after FoundationDB's swizzle-clogging)."""
+        links = self._member_links()
+        rest = lasting / (2 * len(links) + 1)
+        for change in (Proxy.hold, Proxy.heal):
+            self._dice.shuffle(links)
+            for link in links:
+                change(link)
+                await trio.sleep(rest)
+
+    async def _stall(self) -> None:
+        """Each link by itself: nothing for a moment, then a long while everything."""
+        async with trio.open_nursery() as nursery:
+            for link in self._member_links():
+                nursery.start_soon(self._stall_one, link)
+
+    async def _stall_one(self, link: Proxy) -> None:
+        while True:
+            await trio.sleep(self._dice.expovariate(1 / (STALL_S * 19)))  # so 5 % of the time
+            link.hold()
+            await trio.sleep(STALL_S)
+            link.heal()
 
     # ---- damage
 

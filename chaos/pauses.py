@@ -55,7 +55,7 @@ async def run(
             load = Load(cluster.access(), clients=clients, keys=40, seed=seed, large=target == "chunkd")
             found = ledger.begun("pause", target, seed=seed, clients=clients)
             pauses = _Pauses(cluster, members, load, found, seconds, random.Random(seed), say)
-            return await run_turns(found, load, members, extent, pauses.turn)
+            return await run_turns(found, load, members, extent, pauses.turn, say)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(cluster.down)
@@ -89,6 +89,8 @@ class _Pauses:
             await trio.sleep(max(seconds, SETTLED_S))
         leader = await self._members.leader()
         victim = self._victim(number, leader.name)
+        if victim == leader.name and not await self._ask(leader.slot, self._load.keys_in_use()[0]):
+            return None  # one that does not lead any more, or could never be seen to lie
         if self._cluster.signal(victim, signal.SIGSTOP) is None:
             return None
         began = trio.current_time()
@@ -138,13 +140,14 @@ class _Pauses:
             await self._ask(slot, keys[(reader + self._count("direct reads", 0)) % len(keys)])
             await trio.sleep(ASK_EVERY_S)
 
-    async def _ask(self, slot: int, key: str) -> None:
+    async def _ask(self, slot: int, key: str) -> bool:
         async def etag(key: str) -> str | None:
             return await self._members.etag(slot, self._load.bucket, key, seconds=5.0)
 
         answered = await self._load.observed(key, _WHO, etag)
         self._count("direct reads")
         self._count("direct reads answered", answered)
+        return answered
 
     def _count(self, what: str, more: int = 1) -> int:
         self._run.counts[what] = found = self._run.counts.get(what, 0) + more

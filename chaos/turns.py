@@ -36,7 +36,9 @@ type Turn = Callable[[int], Awaitable[float | None]]
 """One fault, given how many were before: the moment that it began, when all is whole again; None: it was missed."""
 
 
-async def run_turns(run: Run, load: Load, members: Members, extent: Extent, turn: Turn) -> Run:
+async def run_turns(
+    run: Run, load: Load, members: Members, extent: Extent, turn: Turn, say: Callable[[str], None]
+) -> Run:
     """Do turns under load until the extent is reached, read everything back, judge, and fill in the run."""
     began = trio.current_time()
     moments: list[float] = []
@@ -60,6 +62,7 @@ async def run_turns(run: Run, load: Load, members: Members, extent: Extent, turn
     run.samples[ledger.GAP] = [
         round(load.progress.gap(start, stop), 4) for start, stop in zip(moments, [*moments[1:], stopped], strict=True)
     ]
+    say(f"reading {len(load.history.operations)} keys back, and judging")
     await load.read_back()
     _judge(run, load, equal=await members.wait_equal())
     run.seconds = round(trio.current_time() - began, 1)
