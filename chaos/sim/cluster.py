@@ -73,9 +73,18 @@ class Cluster:
             member.fuse = None
             member.fsyncs_fail = member.full = False
             member.resume()
-            member.start()
+            member.mend()
         for client in self.clients:
             client.paused = False
+
+    def leading(self) -> int | None:
+        """The slot that leads the newest term, as far as anybody does."""
+        led = [
+            (member.process.turns.status.term, member.slot)
+            for member in self.members.values()
+            if member.process is not None and member.process.turns.leads
+        ]
+        return max(led)[1] if led else None
 
     def leader(self) -> int | None:
         """The slot that leads and that all follow, in one term."""

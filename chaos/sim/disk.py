@@ -211,6 +211,16 @@ class MemoryDisk(Disk):
         other.names_durable = dict(other.names_cached)
         return other
 
+    def holds(self, path: Path) -> bool:
+        """Whether there is such a file."""
+        return path in self.names_cached
+
+    def turn(self, path: Path, bit: int) -> None:
+        """Rot: a bit of a file turns, on the platters and so in what is read of them."""
+        file = self.names_cached[path]
+        for content in (file.cache, file.durable):
+            content[bit // 8] ^= 1 << bit % 8
+
     def copy(self) -> "MemoryDisk":
         """The same disk, apart from this one; nothing is open on it."""
         other = MemoryDisk()

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 RESTART_S = 0.5
 """After how long, on average, a process is started again (a supervisor waits 0.2 s, then longer)."""
 
+LEADER_CHANCE = 0.3
+"""How often harm is meant for the leader."""
+
 HARM_S = 1.5
 """How long harm lasts on average (chosen: around the election timeouts)."""
 
@@ -50,13 +53,17 @@ class Faults:
     # ---- drawing
 
     def _any(self) -> Member:
+        """Some member; often the leader, if there is one."""
+        leader = self.cluster.leading()
+        if leader is not None and self.world.chance(LEADER_CHANCE):
+            return self.cluster.members[leader]
         return self.cluster.members[self.world.random.choice(self.cluster.slots)]
 
     def _pair(self) -> tuple[int, int]:
         """Two hosts, at least one of which is a member."""
         draw = self.world.random
         hosts = [*self.cluster.slots, *(client.host for client in self.cluster.clients)]
-        one = draw.choice(self.cluster.slots)
+        one = self._any().slot
         other = draw.choice([host for host in hosts if host != one])
         return (one, other) if self.world.chance(0.5) else (other, one)
 
@@ -152,7 +159,7 @@ class Faults:
         """Some members are cut off from the others, and maybe clients with them."""
         draw = self.world.random
         slots = self.cluster.slots
-        aside = set(draw.sample(slots, draw.randint(1, len(slots) // 2)))
+        aside = {self._any().slot, *draw.sample(slots, draw.randint(1, len(slots) // 2))}
         aside |= {client.host for client in self.cluster.clients if self.world.chance(0.3)}
         hosts = [*slots, *(client.host for client in self.cluster.clients)]
         told, seconds = self.world.chance(0.5), self.world.spread(HARM_S)
@@ -231,6 +238,28 @@ class Faults:
     def _have_room(self) -> None:
         self.cluster.short_of_space = False
 
+    def rot(self) -> bool:
+        """A machine loses its power, and a bit of what it had synced turns: its member must not start until it is
+        mended (here: the bit turns back)."""
+        member = self._any()
+        if member.process is None or member.rotten is not None:
+            return False
+        places = member.process.journal.vouched
+        member.end(power_cut=True)
+        path, end = self.world.random.choice(places)
+        if not member.disk.holds(path):
+            return False
+        member.rotten = path, self.world.random.randrange(8 * end)
+        self._say("bit {1} of {0} turns on {2}", *member.rotten, member.name)
+        member.disk.turn(*member.rotten)
+        self._later(RESTART_S, self._start, member)
+        self._later(2 * HARM_S, self._mend, member)
+        return True
+
+    def _mend(self, member: Member) -> None:
+        if self.going:
+            member.mend()
+
     # ---- clocks and clients
 
     def jump_clock(self) -> bool:
@@ -266,6 +295,7 @@ KINDS: dict[str, Callable[[Faults], bool]] = {
     "slow disk": Faults.slow_disk,
     "failed fsync": Faults.fail_fsync,
     "full disk": Faults.fill_disk,
+    "bit rot": Faults.rot,
     "short of space": Faults.run_short,
     "clock jump": Faults.jump_clock,
     "paused client": Faults.pause_client,

@@ -4,10 +4,11 @@ After a crash the journal must be what was synced, and of what was added since t
 written in order: nothing less, and nothing else.
 """
 
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from metaraft.journal import Journal
-from metaraft.journal_records import Entry
+from metaraft.journal_records import RECORD_BYTES, Entry
 
 
 class Watch(Protocol):
@@ -89,6 +90,15 @@ class WatchedJournal(Journal):
 
     twin: Twin
     watch: Watch
+    vouched: list[tuple[Path, int]]
+    """Files, and how much of each was known to be synced as it was opened: where no turned bit may go unnoticed."""
+
+    def begin(self, twin: Twin, watch: Watch) -> None:
+        """It was opened."""
+        self.twin, self.watch = twin, watch
+        active = self._active
+        self.vouched = [(segment.path, segment.end) for segment in self._segments.values() if segment is not active]
+        self.vouched.append((active.path, active.end - RECORD_BYTES))  # its last record is the mark
 
     def add(self, index: int, term: int, data: bytes) -> None:
         """Add the next entry."""

@@ -62,6 +62,8 @@ class Member:
         self.sync_s = 0.001
         self.wall_offset_ms = 0
         self.fsyncs_fail = self.full = False
+        self.rotten: tuple[Path, int] | None = None
+        """A bit that has turned, in which file."""
         Journal.create(_DIRECTORY, cluster_id=CLUSTER_ID, slot=slot, incarnation=self.incarnation, disk=self.disk)
 
     @property
@@ -84,15 +86,26 @@ class Member:
             process = Process(self, self.lives)
         except Crash:
             self._leave()
-        except (OSError, Corrupt) as error:
-            self.world.note(self.name, "cannot start: {}", error)
-            if isinstance(error, Corrupt):
+        except OSError as error:
+            self.fail(error)
+        except Corrupt as error:
+            if self.rotten is None:
                 raise Violation("durability", f"{self.name} cannot start after a crash: {error}") from error
+            self.cluster.count("rot found at a start")
             self.fail(error)
         else:
+            if self.rotten is not None:
+                raise Violation("durability", f"{self.name} starts, though bit {self.rotten[1]} has turned")
             self.process = process
             self.world.note(self.name, "starts: {}", process.described())
             process.begin()
+
+    def mend(self) -> None:
+        """Somebody mends the disk, if it is rotten, and starts the process, if there is none."""
+        if self.rotten is not None:
+            self.disk.turn(*self.rotten)
+            self.rotten = None
+        self.start()
 
     def end(self, *, power_cut: bool) -> None:
         """The process dies, and maybe the machine with it."""
@@ -204,7 +217,7 @@ class Process:
             limits=cluster.limits,
             disk=member.disk,
         )
-        self.journal.twin, self.journal.watch = cluster.judge.twins[member.slot], cluster.judge
+        self.journal.begin(cluster.judge.twins[member.slot], cluster.judge)
         cluster.judge.opened(member.slot, self.journal)
         self.database = Database(member.rows, cluster.limits)
         self.core = cluster.engine(

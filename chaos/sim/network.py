@@ -4,8 +4,8 @@ Rules, and where they come from (`cluster.channel`, `cluster.outbox`):
 * A host dials each member it speaks to. Frames of one connection arrive in order. A frame may be dropped in the middle
   of a connection: a full queue drops what is posted.
 * When a connection breaks, some first part of what was on its way still arrives, even after frames of the connection
-  that follows it, and the rest is lost. Nothing is sent again by the channel itself, so the product has no duplicates;
-  as a fault that goes beyond it, frames of a broken connection may arrive once more.
+  that follows it, and the rest is lost. Nothing is sent again by the channel itself, so the product has no duplicates
+  but a client's own; as a fault that goes beyond it, the last frames of a broken connection may arrive once more.
 * A closed wire holds frames back, as a sender that repeats its segments does, until it opens or the connection breaks.
   One direction may be closed alone. A new connection needs both.
 * What was sent to a process never reaches the next process on that host, which resets the connection instead.
@@ -22,6 +22,9 @@ FRAMES_MAX = 400
 
 FIRST_RETRY_S, RETRY_S_MAX = 0.05, 1.0
 """How soon a connection is tried again (`cluster.channel`)."""
+
+REPEATED_MAX = 8
+"""Frames of a connection that may come once more."""
 
 NOTICE_S = 4.0
 """How long until a silent connection is given up, on average (chosen: keepalives, an outbox that stalls)."""
@@ -75,7 +78,7 @@ class _Flight:
 class Stream:
     """One direction of one connection."""
 
-    __slots__ = ("broken", "channel", "flying", "last_arrival", "life", "wire")
+    __slots__ = ("arrived", "broken", "channel", "flying", "last_arrival", "life", "wire")
 
     def __init__(self, channel: "Channel", wire: Wire, life: int) -> None:
         self.channel = channel
@@ -83,6 +86,7 @@ class Stream:
         self.life = life
         """Of the process at its end."""
         self.flying: deque[_Flight] = deque()
+        self.arrived: deque[_Flight] = deque(maxlen=REPEATED_MAX)
         self.last_arrival = 0.0
         self.broken = False
 
@@ -187,6 +191,7 @@ class Network:
                 if late:
                     flight.lost = True
                     self.world.at(late, self._come_late, stream, flight)
+            for flight in (*stream.arrived, *stream.flying):
                 if self.repeats and self.world.chance(self.repeats):
                     self._count("frames repeated")
                     self.world.at(self.world.spread(2 * STALE_S), self._come_late, stream, flight)
@@ -228,6 +233,7 @@ class Network:
         if not stream.broken:
             assert stream.flying[0] is flight, "a connection keeps its order"
             stream.flying.popleft()
+            stream.arrived.append(flight)
         channel = stream.channel
         if stream is channel.forth and channel.to.life and stream.life != channel.to.lives:
             self.break_connection(channel, "the other end does not know it")
