@@ -65,7 +65,6 @@ def listings(few: int, many: int, rounds: int) -> None:
             click.echo(f"{cost.page:<22} {cost.few_ms:>8} ms  {cost.many_ms:>8} ms  ratio {cost.ratio}")
 
 
-<<<<<<< HEAD
 @main.command()
 @click.option("--seeds", "seeds", metavar="A-B", help="These seeds (default: fresh ones, drawn and printed).")
 @click.option("--seed", type=int, help="This seed alone.")
@@ -127,8 +126,6 @@ def _seeds(seeds: str | None, seed: int | None, minutes: float | None) -> tuple[
     return int(begin), int(end)
 
 
-=======
->>>>>>> 1612627 (Every crash state of a recorded run of a member is made and a member started on it: a command, and a test on a part of them.)
 for command in (*fault_commands.COMMANDS, *storage_commands.COMMANDS):
     main.add_command(command)
 

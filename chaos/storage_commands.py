@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Commands on the storage of one member: every state that a crash could leave."""
-=======
-"""Commands that put faults under one member's storage: every crash state of a run, a sync that fails, a full disk."""
->>>>>>> 1612627 (Every crash state of a recorded run of a member is made and a member started on it: a command, and a test on a part of them.)
 
 import secrets
 import sys

@@ -11,11 +11,7 @@ from chaos import crash_states
 from chaos.crash_files import Files
 from chaos.crash_states import Recording, Report
 
-<<<<<<< HEAD
-pytestmark = [pytest.mark.probe, pytest.mark.xdist_group("crash states")]  # they share a recording
-=======
 pytestmark = pytest.mark.probe
->>>>>>> 1612627 (Every crash state of a recorded run of a member is made and a member started on it: a command, and a test on a part of them.)
 
 OPERATIONS = 24
 
