@@ -64,7 +64,7 @@ async def run(
             load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
             found = ledger.begun(f"{fault.call} {fault.error}", target, seed=seed, clients=clients)
             failures = _Failures(roles, members, load, found, strace, fault, say)
-            return await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn)
+            return await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn, say)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(roles.end)
