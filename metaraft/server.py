@@ -144,6 +144,7 @@ class Member:
             slot_of=self._slot_of,
             leads=lambda: self.driver.leads,
             first_index=lambda: self.journal.first_index,
+            match=lambda slot: self.driver.status.match.get(slot, 0),
         )
         self._fetcher = Fetcher(self._directory, self.journal, cluster_id=config.cluster_id, call=self._call)
 

@@ -1,9 +1,9 @@
 """The leader's side of a copy: makes one of its database when a member asks that is too far behind, and hands it out.
 
 Rules: one copy at a time, made at a limited rate and sent at a limited rate, all who fetch it together; a copy is
-handed out again as long as the log goes on where it ends. From its beginning until a while after somebody last used it
-the log is kept from its index on (`hold`), so that who has installed it finds what follows. Its file goes when nobody
-fetches it any more, and with the process.
+handed out again as long as the log goes on where it ends. From its beginning until all who used it have caught up, or
+were not heard of for a while, the log is kept from its index on (`hold`): who has installed it finds what follows. Its
+file goes when nobody fetches it any more, and with the process.
 """
 
 import os
@@ -27,7 +27,7 @@ from metaraft.wire import CopyPiece, decode_copy_piece, decode_copy_wanted, enco
 COPY_FILE = "copy.mdb"
 
 KEEP_S = 60.0
-"""How long copy and log are kept for a member that is not heard of: it verifies, restarts and catches up meanwhile."""
+"""How long copy and log are kept for a member that is not heard of (chosen)."""
 
 RETRY_S = 10.0
 """After a copy could not be made, none is begun for this long (chosen)."""
@@ -39,7 +39,11 @@ _log = get_logger("metaraft")
 
 
 class Copies:
-    """The copies of one member's database, one after the other. `leads` and `first_index` are asked when needed."""
+    """The copies of one member's database, one after the other.
+
+    `leads`, `first_index` (of the log) and `match` (the index up to which a slot is known to have it) are asked when
+    needed.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Copies:
         slot_of: Callable[[Request], int],
         leads: Callable[[], bool],
         first_index: Callable[[], int],
+        match: Callable[[int], int],
         keep_s: float = KEEP_S,
     ) -> None:
         self._store = store
@@ -58,23 +63,22 @@ class Copies:
         self._slot_of = slot_of
         self._leads = leads
         self._first_index = first_index
+        self._match = match
         self._keep_s = keep_s
         self._copied: Copied | None = None
-        self._making_from: int | None = None
-        self._held: int | None = None
-        self._held_until = 0.0
+        self._held: dict[int, tuple[int, float]] = {}  # slot -> (index its copy goes up to, until when)
         self._fetching: dict[int, float] = {}  # slot -> when it last asked for a piece
         self._failure: tuple[float, str] | None = None
         self._send_at = 0.0  # when the next piece may leave
         self._wanted = False
+        self._from = 0  # a copy that is wanted or being made will not be of an earlier entry
         self._bell = trio.Event()
 
     @property
     def hold(self) -> int | None:
         """The log is to be kept from this index on, for who installs a copy; None if for nobody."""
-        if self._making_from is not None:
-            return self._making_from
-        return self._held if trio.current_time() < self._held_until else None
+        now, held = trio.current_time(), self._held.items()
+        return min((index for slot, (index, until) in held if now < until and self._match(slot) <= index), default=None)
 
     async def run(self) -> NoReturn:
         """Make copies that are wanted, and remove those that are not. Raises DiskFailed."""
@@ -115,7 +119,9 @@ class Copies:
         if self._store.applied <= wanted.last_index:
             said = f"nothing beyond entry {wanted.last_index} is applied here"
             raise Unavailable("CopyNotNeeded", said, retry_after_s=1.0)
-        self._wanted = True
+        if not self._wanted:
+            self._wanted, self._from = True, self._store.applied
+        self._held[slot] = self._from, now + self._keep_s
         self._bell.set()
         raise Unavailable("CopyUnderWay", "the copy is being made", retry_after_s=1.0)
 
@@ -159,14 +165,13 @@ class Copies:
     def _use(self, slot: int, copied: Copied) -> None:
         now = trio.current_time()
         self._fetching[slot] = now
-        self._held, self._held_until = copied.index, now + self._keep_s
+        self._held[slot] = copied.index, now + self._keep_s
 
     # ---- the file
 
     async def _make(self) -> None:
         await self._remove()
         self._failure = None
-        self._making_from = self._store.applied
         began = trio.current_time()
         try:
             copied = await self._copy()
@@ -174,10 +179,7 @@ class Copies:
             self._failure = trio.current_time(), f"a copy could not be made: {error}"
             _log.warning("copy_failed", reason=str(error))
             return
-        finally:
-            self._making_from = None
         self._copied = copied
-        self._held, self._held_until = copied.index, trio.current_time() + self._keep_s
         took = round(trio.current_time() - began, 2)
         _log.info(
             "copy_made", index=copied.index, term=copied.term, size=copied.size, blake3=copied.blake3, took_s=took

@@ -168,13 +168,14 @@ class Processes:
         self._program = program
         self.running: dict[int, subprocess.Popen[bytes]] = {}
 
-    def start(self, *slots: int) -> None:
-        """Start members; they serve soon."""
+    def start(self, *slots: int, program: list[str] | None = None) -> None:
+        """Start members (as another program); they serve soon."""
         for slot in slots:
             file = Path(self.config.base) / FILE_NAME
+            command = [sys.executable, "-P", *(program or self._program)]
             with (Path(self.config.base) / f"{slot}.log").open("ab") as log:
                 self.running[slot] = subprocess.Popen(
-                    [sys.executable, "-P", *self._program, "--config", str(file), "--node", f"meta-{slot}"], stderr=log
+                    [*command, "--config", str(file), "--node", f"meta-{slot}"], stderr=log
                 )
 
     def signal(self, number: int, *slots: int) -> None:

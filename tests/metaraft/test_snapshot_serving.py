@@ -50,6 +50,7 @@ class World:
         self.file = folder / COPY_FILE
         self.leads = True
         self.first_index = 1
+        self.match: dict[int, int] = {}
         self.copies = Copies(
             store,
             folder,
@@ -57,6 +58,7 @@ class World:
             slot_of=slot_of,
             leads=lambda: self.leads,
             first_index=lambda: self.first_index,
+            match=lambda slot: self.match.get(slot, 0),
             keep_s=keep_s,
         )
 
@@ -183,6 +185,18 @@ async def test_the_log_behind_a_copy_is_kept_from_its_beginning_until_a_while_af
         await world.until_removed()
         assert world.copies.hold == ENTRIES
         await trio.sleep(0.5)
+        assert world.copies.hold is None
+
+
+async def test_the_log_behind_a_copy_is_let_go_when_all_who_used_it_have_caught_up(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        copied = await world.offer()
+        await world.offer(slot=3)
+        for slot in (2, 3):
+            await world.done(copied, slot)
+            world.match[slot] = ENTRIES
+            assert world.copies.hold == ENTRIES  # it is there; that what follows is there too is not known yet
+            world.match[slot] = ENTRIES + 1
         assert world.copies.hold is None
 
 

@@ -1,0 +1,210 @@
+"""Copies between real processes: under load, and with a kill at each point on the way, at the leader and at the member
+that lags; in the end all have the same rows and nothing that was acknowledged is missing."""
+
+import itertools
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from cluster.config import Config
+from cluster.exits import RoleExit
+from cluster.limits import KIB, MIB
+from metaraft.client import MetaClient
+from metaraft.commands import CreateBucket, SetBucketSetting, Touch
+from metaraft.model import Copies
+from metaraft.queries import GetBucketSetting
+from metaraft.snapshot_install import MARKER_FILE, next_file
+from metaraft.snapshot_serving import COPY_FILE
+from tests.metaraft.dying import DIED, PROGRAM
+from tests.metaraft.members import SMALL, Processes, client_of, cluster_folder, equal_rows, processes_of, soon, until
+
+pytestmark = pytest.mark.probe
+
+LIMITS = msgspec.structs.replace(
+    SMALL,
+    journal_segment_bytes=64 * KIB,
+    journal_cache_bytes=64 * KIB,
+    journal_tail_bytes=128 * KIB,
+    copy_bytes_per_s=4 * MIB,
+)
+
+
+class World:
+    """Three processes, a client, and what was acknowledged to it."""
+
+    def __init__(self, config: Config, processes: Processes, client: MetaClient) -> None:
+        self.config = config
+        self.processes = processes
+        self.client = client
+        self.settings: dict[str, int] = {}
+        self._numbers = itertools.count(1)
+
+    async def leader(self) -> int:
+        """Who leads, after a commit through it."""
+        await self.client.commit(Touch(), deadline=soon())
+        assert self.client.leader is not None
+        return self.client.leader
+
+    async def write(self, count: int) -> None:
+        """Set rows of some KiB, again and again the same ones."""
+        for number in itertools.islice(self._numbers, count):
+            name, value = f"s{number % 60}", b"%016d" % number * 700
+            await self.client.commit(SetBucketSetting("b", name, value), deadline=soon())
+            self.settings[name] = number
+
+    async def leave_behind(self, slot: int) -> None:
+        """Kill a member, and write until the others' logs do not go back to its end."""
+        await self.processes.kill(slot)
+        await self.write(60)
+        await until(self.client.status, lambda found: all(status.log_bytes < 400 * KIB for status in found))
+
+    async def comes_back(self, *slots: int) -> None:
+        """Wait until all are equal; a member that ends to install a copy is started again."""
+        for slot in slots:
+            if self.processes.running[slot].poll() is not None:
+                self.processes.start(slot)
+
+        async def status() -> bool:
+            for slot in (1, 2, 3):
+                code = self.processes.running[slot].poll()
+                if code is not None:
+                    assert code == RoleExit.AGAIN, self.processes.log(slot)
+                    self.processes.start(slot)
+            return equal_rows(await self.client.status())
+
+        await until(status, lambda equal: equal)
+        for name, number in self.settings.items():
+            found = await self.client.read(GetBucketSetting("b", name), deadline=soon())
+            assert b"%016d" % number in msgspec.msgpack.encode(found)
+
+    async def dies(self, *slots: int) -> int:
+        """The first of these members that dies at its point."""
+
+        async def died() -> list[int]:
+            await trio.sleep(0.02)
+            return [slot for slot in slots if self.processes.running[slot].poll() == DIED]
+
+        return (await until(died, bool))[0]
+
+    def installed(self, slot: int) -> int:
+        """How often a member installed a copy."""
+        return self.processes.log(slot).count('"copy_installed"')
+
+    def leftovers(self) -> list[str]:
+        """What transfers left."""
+        folders = [Path(self.config.base, member.directory) for member in self.config.member]
+        files = [file for folder in folders for file in (folder / MARKER_FILE, folder / COPY_FILE, next_file(folder))]
+        return [str(file) for file in files if file.exists()]
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[World]:
+    with cluster_folder(limits=LIMITS) as config, processes_of(config) as processes:
+        processes.start(1, 2, 3)
+        async with client_of(config) as client:
+            world = World(config, processes, client)
+            await client.commit(CreateBucket("b", "owner", Copies(3)), deadline=soon())
+            await world.write(60)
+            yield world
+
+
+async def test_a_member_that_was_down_for_more_than_the_tail_comes_back_by_a_copy_under_load() -> None:
+    async with running() as world:
+        slot = await world.leader() % 3 + 1
+        await world.leave_behind(slot)
+        async with trio.open_nursery() as nursery:
+            back = False
+
+            async def load() -> None:
+                while not back:
+                    await world.write(1)
+
+            nursery.start_soon(load)
+            world.processes.start(slot)
+            assert await world.processes.wait(slot) == RoleExit.AGAIN
+            world.processes.start(slot)
+            await until(world.client.status, lambda found: found[slot - 1].role == "follower")
+            back = True
+        await world.comes_back(slot)
+        assert world.installed(slot) == 1
+        await until(world.client.status, lambda _: not world.leftovers())
+
+
+LAGGING = [
+    "before metaraft.snapshot_copy:FileSink.write",
+    "after metaraft.snapshot_copy:FileSink.write",
+    "before metaraft.snapshot_copy:FileSink.sync",
+    "before metaraft.snapshot_fetching:verify_copy",
+    "before metaraft.snapshot_fetching:mark",
+    "before metaraft.snapshot_install:write_all",
+    "after metaraft.snapshot_install:write_all",
+    "after metaraft.snapshot_fetching:mark",
+]
+"""Points at the member that lags, before it ends to install the copy."""
+
+INSTALLING = [
+    "after metaraft.snapshot_install:_read_marker",
+    "before metaraft.journal:Journal.reset",
+    "after metaraft.journal:Journal.reset",
+    "after metaraft.journal:Journal.sync",
+    "before metaraft.snapshot_install:_unmark",
+    "after metaraft.snapshot_install:_unmark",
+    "after metaraft.journal:Journal.cut",
+]
+"""Points at its next start."""
+
+LEADING = [
+    "before metaraft.snapshot_copy:FileSink.write",
+    "before metaraft.snapshot_copy:FileSink.sync",
+    "after metaraft.snapshot_copy:FileSink.sync",
+    "before metaraft.snapshot_serving:_read",
+    "after metaraft.snapshot_serving:_read",
+    "before metaraft.snapshot_serving:Copies.done",
+]
+"""Points at the leader."""
+
+
+async def test_a_member_that_dies_anywhere_on_the_way_of_a_copy_starts_and_catches_up() -> None:
+    async with running() as world:
+        slot = await world.leader() % 3 + 1
+        for point in LAGGING:
+            await world.leave_behind(slot)
+            world.processes.start(slot, program=[*PROGRAM, point])
+            assert await world.processes.wait(slot) == DIED, point
+            await world.comes_back(slot)
+        assert world.installed(slot) >= len(LAGGING) - 1  # one may find that it needs none
+
+
+async def test_a_member_that_dies_anywhere_while_it_installs_a_copy_starts_and_has_it() -> None:
+    async with running() as world:
+        slot = await world.leader() % 3 + 1
+        for point in INSTALLING:
+            await world.leave_behind(slot)
+            world.processes.start(slot)
+            assert await world.processes.wait(slot) == RoleExit.AGAIN
+            world.processes.start(slot, program=[*PROGRAM, point])
+            assert await world.processes.wait(slot) == DIED, point
+            await world.comes_back(slot)
+
+
+async def test_a_leader_that_dies_anywhere_on_the_way_of_a_copy_is_replaced_by_another_ones() -> None:
+    async with running() as world:
+        for point in LEADING:
+            leader = await world.leader()
+            lagging = leader % 3 + 1
+            other = ({1, 2, 3} - {leader, lagging}).pop()
+            await world.leave_behind(lagging)
+            for slot in (leader, other):  # whoever leads then dies there
+                world.processes.signal(signal.SIGKILL, slot)
+                await world.processes.wait(slot)
+                world.processes.start(slot, program=[*PROGRAM, point])
+            await world.write(1)
+            world.processes.start(lagging)
+
+            await world.comes_back(await world.dies(leader, other))
+            assert world.installed(lagging)
