@@ -137,10 +137,14 @@ class Member:
         except BaseException:
             self.journal.close()
             raise
+        self.copying = trio.Lock()
+        """Held while a copy of the database is made."""
+        self._backups = Backups(self.store, self._directory, node.name, config.limits, self.copying)
         self._copies = Copies(
             self.store,
             self._directory,
             config.limits,
+            copying=self.copying,
             slot_of=self._slot_of,
             leads=lambda: self.driver.leads,
             first_index=lambda: self.journal.first_index,
@@ -186,7 +190,7 @@ class Member:
                 Method.NOTE: self._of_members(self._note),
                 Method.REPORT: self._of_members(self._report),
             },
-            transfers={Method.COPY: Backups(self.store, self._directory, node.name).send},
+            transfers={Method.COPY: self._backups.send},
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(self.driver.run)

@@ -39,7 +39,7 @@ _log = get_logger("metaraft")
 
 
 class Copies:
-    """The copies of one member's database, one after the other.
+    """The copies of one member's database, one after the other, each with `copying` held while it is made.
 
     `leads`, `first_index` (of the log) and `match` (the index up to which a slot is known to have it) are asked when
     needed.
@@ -51,6 +51,7 @@ class Copies:
         member: Path,
         limits: Limits,
         *,
+        copying: trio.Lock,
         slot_of: Callable[[Request], int],
         leads: Callable[[], bool],
         first_index: Callable[[], int],
@@ -60,6 +61,7 @@ class Copies:
         self._store = store
         self._file = member / COPY_FILE
         self._limits = limits
+        self._copying = copying
         self._slot_of = slot_of
         self._leads = leads
         self._first_index = first_index
@@ -89,7 +91,8 @@ class Copies:
             self._bell = trio.Event()
             if self._wanted:
                 with failing_disk():
-                    await self._make()
+                    async with self._copying:
+                        await self._make()
                 self._wanted = False
             elif self._copied is not None and not self._in_use():
                 await self._remove()

@@ -6,9 +6,10 @@ A stream of records, each a `Progress` as eight bytes (what was copied so far), 
 end takes a copy at a limited rate for a stalled one; then `COPIED`, the length of a `Copied` as eight bytes and that
 `Copied`; then the bytes of the copy.
 
-Rules: one copy at a time. It is made at once, of what is applied; a member that is not at `at_least` yet says so, and
-waits for nothing. The file is in the member's own folder, has no name any more before its first byte is sent, and is
-gone with the transfer, however that ends. A client that goes away stops the copy.
+Rules: one copy of the database at a time, whoever wants it. It is made at once, of what is applied; a member that is
+not at `at_least` yet says so, and waits for nothing. The file is in the member's own folder, has no name any more
+before its first byte is sent, and is gone with the transfer, however that ends. A client that goes away stops the copy.
+Copying and sending each keep `limits.copy_bytes_per_s`.
 """
 
 import os
@@ -20,15 +21,15 @@ import msgspec
 import trio
 
 from cluster.errors import UNDECODABLE, Refused, TrilithError, Unavailable
-from cluster.limits import MIB
+from cluster.limits import MIB, Limits
 from cluster.log import get_logger
 from cluster.rpc import Request, TransferStream
 from metaraft.snapshot_copy import Copied, copy_store
 from metaraft.store import Store
 from metaraft.wire import decode_copy_ask
 
-BYTES_PER_S = 64 * MIB
-"""A copy's rate (chosen): what is written meanwhile has the rest of the disk."""
+BACKUP_FILE = "backup.mdb"
+"""What a process that was killed left of it is gone with the next one."""
 
 PROGRESS_S = 1.0
 RECORD = struct.Struct(">Q")
@@ -40,13 +41,16 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Backups:
-    """The copies that one member makes for operators."""
+    """The copies that one member makes for operators. `copying` is held while a copy is made."""
 
-    def __init__(self, store: Store, folder: Path, name: str) -> None:
+    def __init__(self, store: Store, folder: Path, name: str, limits: Limits, copying: trio.Lock) -> None:
         self._store = store
-        self._file = folder / "backup.copy"
+        self._file = folder / BACKUP_FILE
         self._name = name
+        self._bytes_per_s = limits.copy_bytes_per_s
+        self._copying = copying
         self._under_way = False
+        self._file.unlink(missing_ok=True)
 
     async def send(self, request: Request, stream: TransferStream) -> None:
         """Make a copy and send it. Raises Refused (BadQuery), Unavailable (NotThereYet, CopyUnderWay, NoRoom)."""
@@ -56,16 +60,18 @@ class Backups:
             raise Refused("BadQuery", f"what was asked for is not known: {error}") from error
         if self._store.applied < ask.at_least:
             raise Unavailable("NotThereYet", f"{self._name} is at {self._store.applied}, not yet at {ask.at_least}")
-        if self._under_way:
-            raise Unavailable("CopyUnderWay", f"{self._name} makes a copy already; one at a time", retry_after_s=1.0)
+        if self._under_way or self._copying.locked():
+            said = f"{self._name} makes a copy already; one at a time"
+            raise Unavailable("CopyUnderWay", said, retry_after_s=1.0)
         self._under_way = True
         try:
             await stream.send_response(b"")
-            copied = await self._copy(stream)
+            async with self._copying:
+                copied = await self._copy(stream)
             descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 self._file.unlink()
-                await _send(stream, copied, descriptor)
+                await _send(stream, copied, descriptor, self._bytes_per_s)
             finally:
                 os.close(descriptor)
         finally:
@@ -88,7 +94,7 @@ class Backups:
                 stop.set()
 
         def copy() -> Copied:
-            return copy_store(self._store, self._file, bytes_per_s=BYTES_PER_S, stop=stop)
+            return copy_store(self._store, self._file, bytes_per_s=self._bytes_per_s, stop=stop)
 
         copied: Copied | TrilithError | OSError
         async with trio.open_nursery() as nursery:
@@ -104,15 +110,16 @@ class Backups:
         return copied
 
 
-async def _send(stream: TransferStream, copied: Copied, descriptor: int) -> None:
+async def _send(stream: TransferStream, copied: Copied, descriptor: int, bytes_per_s: int) -> None:
     encoded = _encode(copied)
     await stream.send_raw(RECORD.pack(COPIED) + RECORD.pack(len(encoded)) + encoded)
-    left, offset = copied.size, 0
+    left, offset, began = copied.size, 0, trio.current_time()
     while left:
         piece = await trio.to_thread.run_sync(os.pread, descriptor, min(left, _PIECE_BYTES), offset)
         assert piece, "the file is as long as it was when it was written"
         await stream.send_raw(piece)
         offset, left = offset + len(piece), left - len(piece)
+        await trio.sleep_until(began + offset / max(1, bytes_per_s))
 
 
 def _size(file: Path) -> int:

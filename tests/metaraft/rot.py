@@ -26,10 +26,10 @@ def miscount_users(store: Path) -> None:
     with _writing(store) as txn:
         state = msgspec.msgpack.decode(unseal(STATE_KEY, _get(txn, STATE_KEY)), type=State)
         state.users += 1
-        index, set_hash = msgspec.msgpack.decode(unseal(APPLIED_KEY, _get(txn, APPLIED_KEY)))
+        index, set_hash, *others = msgspec.msgpack.decode(unseal(APPLIED_KEY, _get(txn, APPLIED_KEY)))
         rows = LmdbRows(txn, int.from_bytes(set_hash, "big"))
         rows.put(STATE_KEY, msgspec.msgpack.encode(state))
-        rows.note(APPLIED_KEY, msgspec.msgpack.encode([index, rows.set_hash.to_bytes(16, "big")]))
+        rows.note(APPLIED_KEY, msgspec.msgpack.encode([index, rows.set_hash.to_bytes(16, "big"), *others]))
 
 
 @contextmanager

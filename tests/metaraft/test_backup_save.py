@@ -6,21 +6,22 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.exits import CommandExit
-from cluster.limits import MIB
+from cluster.limits import KIB
 from metaraft.backup import sending
 from metaraft.backup.file import Manifest, verify
 from metaraft.backup.save import Watcher, fetch, save
 from metaraft.client import MetaClient
-from metaraft.commands import CreateBucket, PutObject, Touch
+from metaraft.commands import CreateBucket, PutObject
 from metaraft.model import Copies, Inline
 from metaraft.rows import Kind, bucket_key
 from metaraft.snapshot_copy import opened
-from tests.metaraft.members import Members, cluster_folder, equal_rows, identity, members_of, soon, until
+from tests.metaraft.members import SMALL, Members, cluster_folder, equal_rows, identity, members_of, soon, until
 
 
 class Heard(Watcher):
@@ -215,29 +216,36 @@ async def test_two_saves_to_one_file_are_one_too_many(tmp_path: Path) -> None:
             assert verify(tmp_path / "file")
 
 
-async def test_a_client_that_goes_away_stops_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copy would take minutes at this rate."""
-    monkeypatch.setattr(sending, "BYTES_PER_S", 1024)
-    monkeypatch.setattr(sending, "PROGRESS_S", 0.05)
-    with cluster_folder(members=1) as config:
+async def test_a_client_that_goes_away_stops_the_copy(tmp_path: Path) -> None:
+    """At this rate it takes seconds."""
+    with cluster_folder(members=1, limits=msgspec.structs.replace(SMALL, copy_bytes_per_s=200 * KIB)) as config:
         async with members_of(config) as (members, client):
             await fill(client, 1)
-            for number in range(20):
-                await client.commit(Touch(bytes(100_000)), deadline=soon())
-                await client.commit(
-                    PutObject("b", 1, f"big{number}", 16_000, "e", "t", Inline(os.urandom(16_000))), deadline=soon()
-                )
+            for number in range(40):
+                big = PutObject("b", 1, f"big{number}", 16_000, "e", "t", Inline(os.urandom(16_000)))
+                await client.commit(big, deadline=soon())
             folder = config.path(config.member[0].directory)
-            with trio.move_on_after(1.0) as scope, (tmp_path / "file").open("wb") as target:
+            with trio.move_on_after(0.5) as scope, (tmp_path / "file").open("wb") as target:
                 await fetch(config, identity(config), config.member[0], 0, target.fileno(), Heard())
             assert scope.cancelled_caught
+            assert names_in(folder) == [sending.BACKUP_FILE, "journal", "store"]
 
             async def inside() -> list[str]:
                 await trio.lowlevel.checkpoint()
                 return names_in(folder)
 
             await until(inside, lambda names: names == ["journal", "store"])
-            monkeypatch.setattr(sending, "BYTES_PER_S", 64 * MIB)
+            assert await saved(members, tmp_path / "next") == verify(tmp_path / "next")[0]
+
+
+async def test_a_member_makes_one_copy_at_a_time_for_whoever_wants_it(tmp_path: Path) -> None:
+    with cluster_folder(members=1) as config:
+        async with members_of(config) as (members, client):
+            await fill(client, 1)
+            node = config.member[0]
+            async with members.running[1].copying:
+                with pytest.raises(Unavailable, match="makes a copy already"), (tmp_path / "file").open("wb") as target:
+                    await fetch(config, identity(config), node, 0, target.fileno(), Heard())
             assert await saved(members, tmp_path / "next") == verify(tmp_path / "next")[0]
 
 

@@ -55,6 +55,7 @@ class World:
             store,
             folder,
             limits,
+            copying=trio.Lock(),
             slot_of=slot_of,
             leads=lambda: self.leads,
             first_index=lambda: self.first_index,
