@@ -25,7 +25,7 @@ from cluster.errors import UNDECODABLE, Corrupt, OutcomeUnknown, Refused, Trilit
 from cluster.identity import NodeIdentity
 from cluster.limits import MIB
 from cluster.rpc import TransferPool, TransferStream
-from metaraft.backup.file import FOOT_BYTES, Manifest, finish, verify
+from metaraft.backup.file import FOOT_BYTES, Manifest, check_bytes, finish, read_manifest
 from metaraft.backup.sending import COPIED, RECORD
 from metaraft.client import MetaClient
 from metaraft.snapshot_copy import Copied, FileSink, damaged
@@ -165,13 +165,15 @@ class _Saving:
         return [members[status.slot] for status in there]
 
     def _checked(self, copied: Copied, at_least: int) -> Manifest:
-        """Make of the bytes that were written a snapshot file, and read it again."""
+        """Make of the bytes that were written, and are read from the disk here, a snapshot file, and read that too."""
         if copied.cluster_id != self._config.cluster_id or copied.index < at_least:
             raise damaged(self._partial, f"it is of entry {copied.index} of cluster {copied.cluster_id}")
         self._watcher.step("checking rows", None)
         manifest = finish(self._partial, copied, version("trilith"))
         self._watcher.step("reading again", manifest.size)
-        verify(self._partial, self._watcher.moved)
+        if read_manifest(self._partial) != manifest:
+            raise damaged(self._partial, "its foot is not what was written")
+        check_bytes(self._partial, manifest, self._watcher.moved, lambda _piece: None)
         return manifest
 
 

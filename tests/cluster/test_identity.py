@@ -11,17 +11,20 @@ import msgspec
 import pytest
 import trio
 
-from cluster.config import Address, ChunkdConfig, Config, TcpAddress, UnixAddress
+from cluster.config import Address, ChunkdConfig, Config, MemberConfig, TcpAddress, UnixAddress
 from cluster.errors import Refused, Unavailable
 from cluster.frames import HELLO_BYTES_MAX, PROTOCOL_VERSION, Kind, decode_error, encode
 from cluster.hello import Hello, greet, receive_frame, refusal
 from cluster.identity import (
     NodeIdentity,
+    bring_cluster_key,
+    bring_credentials,
     load_identity,
     make_ca,
     make_cluster_key,
     make_credentials,
     make_node_certificate,
+    operator_identity,
     peer_name,
     read_cluster_key,
     read_credentials,
@@ -282,6 +285,39 @@ def test_an_identity_needs_tls_files_only_where_a_node_is_reached_by_tcp() -> No
 
 
 # ---- the root key
+
+
+def test_a_command_speaks_as_a_node_of_its_host_and_on_one_machine_as_the_operator(tmp_path: Path) -> None:
+    member = MemberConfig(name="m", slot=1, incarnation="00", listen="unix:m", directory="m")
+    chunkd = ChunkdConfig(name="c", disk_id="00", listen="unix:c", directory="c")
+    config = Config(format=1, cluster_id=CLUSTER, member=(member,), chunkd=(chunkd,), base=str(tmp_path))
+    assert operator_identity(config) == NodeIdentity(CLUSTER, "operator")
+    config = msgspec.structs.replace(config, member=(msgspec.structs.replace(member, listen="tcp:127.0.0.1:1"),))
+    with pytest.raises(Refused, match="holds the keys of no node"):
+        operator_identity(config)
+    make_ca(tmp_path / "tls", CLUSTER)
+    make_node_certificate(tmp_path / "tls", "c")
+    found = operator_identity(config)
+    assert (found.name, found.client_context is not None) == ("c", True)
+
+
+def test_keys_of_another_cluster_are_brought_but_never_over_others(tmp_path: Path) -> None:
+    for name in ("old", "other"):
+        make_cluster_key(tmp_path / f"{name}.key")
+        make_credentials(tmp_path / f"{name}.json")
+    for _ in range(2):
+        bring_cluster_key(tmp_path / "old.key", tmp_path / "cluster.key")
+        bring_credentials(tmp_path / "old.json", tmp_path / "credentials.json")
+    for file in ("cluster.key", "credentials.json"):
+        assert stat.S_IMODE((tmp_path / file).stat().st_mode) == 0o600
+    assert read_cluster_key(tmp_path / "cluster.key") == read_cluster_key(tmp_path / "old.key")
+    assert read_credentials(tmp_path / "credentials.json") == read_credentials(tmp_path / "old.json")
+    with pytest.raises(Refused, match="another cluster key"):
+        bring_cluster_key(tmp_path / "other.key", tmp_path / "cluster.key")
+    with pytest.raises(Refused, match="another root key"):
+        bring_credentials(tmp_path / "other.json", tmp_path / "credentials.json")
+    with pytest.raises(Refused, match="is missing"):
+        bring_cluster_key(tmp_path / "none", tmp_path / "new.key")
 
 
 def test_the_root_key_is_random_private_and_never_replaced(tmp_path: Path) -> None:

@@ -238,6 +238,33 @@ async def test_a_client_that_goes_away_stops_the_copy(tmp_path: Path) -> None:
             assert await saved(members, tmp_path / "next") == verify(tmp_path / "next")[0]
 
 
+async def test_a_member_that_goes_away_in_the_middle_is_passed_over(tmp_path: Path) -> None:
+    """At this rate each copy takes seconds."""
+    with cluster_folder(limits=msgspec.structs.replace(SMALL, copy_bytes_per_s=200 * KIB)) as config:
+        async with members_of(config) as (members, client):
+            await fill(client, 1)
+            for number in range(20):
+                big = PutObject("b", 1, f"big{number}", 16_000, "e", "t", Inline(os.urandom(16_000)))
+                await client.commit(big, deadline=soon())
+            heard = Heard()
+            done: list[Manifest] = []
+
+            async def try_it() -> None:
+                done.append(await saved(members, tmp_path / "file", heard=heard))
+
+            async def copying() -> list[int]:
+                await trio.lowlevel.checkpoint()
+                folders = {member.slot: config.path(member.directory) for member in config.member}
+                return [slot for slot, folder in folders.items() if sending.BACKUP_FILE in names_in(folder)]
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(try_it)
+                (slot,) = await until(copying, bool)
+                await members.stop(slot)
+            assert [member for member, _ in heard.passed] == [f"meta-{slot}"]
+            assert done == [verify(tmp_path / "file")[0]]
+
+
 async def test_a_member_makes_one_copy_at_a_time_for_whoever_wants_it(tmp_path: Path) -> None:
     with cluster_folder(members=1) as config:
         async with members_of(config) as (members, client):

@@ -29,8 +29,8 @@ CORS = b"<CORSConfiguration><CORSRule><AllowedOrigin>http://a</AllowedOrigin><Al
 class Site:
     """A cluster and what can be asked of it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.cluster = LocalCluster(folder)
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.cluster = LocalCluster(folder, *options)
         self.folder = folder
 
     @property
@@ -245,3 +245,13 @@ def test_what_lost_all_its_copies_is_named(drill: Drill) -> None:
     found = json.loads(site.trilith("snapshot", "check", site.folder, "--json", code=CommandExit.INCOMPLETE))
     assert (found["missing"], found["thin"], found["objects_thin"]) == (0, 1, 1)
     assert digest(site.http("GET", "/objects/one-chunk").body) == drill.content.objects["/objects/one-chunk"]
+
+
+def test_between_hosts_a_command_speaks_with_the_keys_of_a_node_of_its_host(folder: Path) -> None:
+    site = Site(folder, "--members", "1", "--chunkds", "1", "--transport", "tcp")
+    with site.cluster:
+        assert site.http("PUT", "/objects/k", os.urandom(10_000)).status == 201
+        saved = json.loads(site.trilith("snapshot", "save", folder / "file", "--dir", folder, "--json"))
+        verified = json.loads(site.trilith("snapshot", "verify", folder / "file", "--json"))
+        assert verified["snapshot"] == saved
+        assert json.loads(site.trilith("snapshot", "check", folder, "--json"))["chunks"] == 1
