@@ -58,16 +58,11 @@ async def run(
     if strace is None:
         raise RuntimeError("strace is needed: apt-get install strace")
     roles = Roles(folder)
-    await trio.to_thread.run_sync(roles.__enter__)
-    try:
-        async with Members.connected(roles.config) as members:
-            load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
-            found = ledger.begun(f"{fault.call} {fault.error}", target, seed=seed, clients=clients)
-            failures = _Failures(roles, members, load, found, strace, fault, say)
-            return await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn, say)
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(roles.end)
+    async with roles.running(), Members.connected(roles.config) as members:
+        load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
+        found = ledger.begun(f"{fault.call} {fault.error}", target, seed=seed, clients=clients)
+        failures = _Failures(roles, members, load, found, strace, fault, say)
+        return await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn, say)
 
 
 class _Failures:
@@ -111,7 +106,8 @@ class _Failures:
         else:
             self._judge(victim, nth)
             await self._load.progress.acknowledged_since(failed)
-        await trio.to_thread.run_sync(self._roles.start, victim)
+        self._roles.start(victim, wait=False)
+        await trio.to_thread.run_sync(self._roles.wait_ready, victim)
         await self._members.wait_up()
         self._say(f"{call} {nth} of {victim}: {'failed, and it ended' if reached else 'was not reached'}")
         return failed

@@ -25,6 +25,7 @@ _SIZES = ((0.55, 40, 4096), (0.25, 4097, 65536), (0.15, 65537, 1_500_000), (0.05
 _MIX = (("put", 0.33), ("create", 0.07), ("replace", 0.08), ("get", 0.33), ("list", 0.12), ("delete", 0.07))
 _GROUP = 8  # keys that one listing shows
 _PAUSE_S = 0.02  # after an answer that tells to come again
+_READ_BACK_S = 60.0  # without an answer to any key, and the others are given up
 
 
 class Unanswered(Exception):
@@ -70,6 +71,7 @@ class Load:
         self._used: dict[str, int] = {}
         self._values: dict[str, dict[str, int]] = {}  # by key and ETag
         self._saw: dict[str, tuple[str, int]] = {}  # ETag and value that somebody saw last
+        self._answered = 0.0  # when a key was read back
 
     def _new_key(self) -> str:
         group = f"load/{self._run}/{self._made // _GROUP:06d}/"
@@ -261,6 +263,7 @@ class Load:
     async def read_back(self) -> None:
         """Read every key once more, until it answers: what was acknowledged is still there."""
         limiter = trio.CapacityLimiter(8)
+        self._answered = trio.current_time()
         async with trio.open_nursery() as nursery:
             for key in list(self.history.operations):
                 nursery.start_soon(self._read_back, key, limiter)
@@ -268,14 +271,16 @@ class Load:
     async def _read_back(self, key: str, limiter: trio.CapacityLimiter) -> None:
         async with limiter:
             connection = Connection(self._access)
-            for _ in range(100):
+            while trio.current_time() - self._answered < _READ_BACK_S:
                 before = len(self.history.operations[key])
                 await self._get(connection, key, -1)
                 if len(self.history.operations[key]) > before:
-                    connection.close_nowait()
-                    return
+                    self._answered = trio.current_time()
+                    break
                 await trio.sleep(0.1)
-            self.history.violations.append(f"GET {key}: no answer after the faults had ended")
+            else:
+                self.history.violations.append(f"GET {key}: no answer after the faults had ended")
+            connection.close_nowait()
 
 
 def _shown(answer: Answer) -> str:

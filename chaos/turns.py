@@ -15,7 +15,10 @@ from chaos.load import Load
 from chaos.members import Members
 
 MISSED_MAX = 20
-"""More missed turns in a row than this, and the run is broken."""
+"""With so many missed turns in a row the run is broken."""
+
+TURN_S_MAX = 300.0
+"""A turn that takes longer will never end. The longest has a pause of its own, and waits of a minute each."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +42,21 @@ type Turn = Callable[[int], Awaitable[float | None]]
 async def run_turns(
     run: Run, load: Load, members: Members, extent: Extent, turn: Turn, say: Callable[[str], None]
 ) -> Run:
-    """Do turns under load until the extent is reached, read everything back, judge, and fill in the run."""
+    """Do turns under load until the extent is reached, read everything back, judge, and fill in the run.
+
+    A cluster that does not become whole, or takes no more writes, ends the run: that too is a violation, and told.
+    """
     began = trio.current_time()
     moments: list[float] = []
-    missed = 0
     async with trio.open_nursery() as nursery:
         nursery.start_soon(load.run)
-        while not extent.reached(len(moments), trio.current_time() - began):
-            await load.progress.acknowledged_since(trio.current_time())
-            moment = await turn(len(moments))
-            if moment is not None:
-                moments.append(moment)
-                missed = 0
-                continue
-            run.counts["missed"] = run.counts.get("missed", 0) + 1
-            missed += 1
-            if missed > MISSED_MAX:
-                raise RuntimeError(f"{missed} faults in a row did not hit what they should")
+        try:
+            while not extent.reached(len(moments), trio.current_time() - began):
+                with trio.fail_after(TURN_S_MAX):
+                    await load.progress.acknowledged_since(trio.current_time())
+                    moments.append(await _hitting(turn, len(moments), run))
+        except trio.TooSlowError:
+            load.history.violations.append(f"fault {len(moments) + 1}: not whole again, or no writes, in time")
         stopped = trio.current_time()
         nursery.cancel_scope.cancel()
     run.faults = len(moments)
@@ -64,17 +65,31 @@ async def run_turns(
     ]
     say(f"reading {len(load.history.operations)} keys back, and judging")
     await load.read_back()
-    _judge(run, load, equal=await members.wait_equal())
-    run.seconds = round(trio.current_time() - began, 1)
-    return run
-
-
-def _judge(run: Run, load: Load, *, equal: bool) -> None:
+    await _compare(members, load)
     run.acknowledged_writes = load.progress.acknowledged
     run.operations = sum(len(operations) for operations in load.history.operations.values())
     run.keys = len(load.history.operations)
     run.outcomes = dict(sorted(load.history.counts.items()))
     run.lost = verdict.lost(load)
     run.violations = verdict.judge(load)
-    if not equal:
-        run.violations.append("members that have applied the same log do not hold the same rows")
+    run.seconds = round(trio.current_time() - began, 1)
+    return run
+
+
+async def _hitting(turn: Turn, number: int, run: Run) -> float:
+    """The turn, again until it hits. Raises RuntimeError."""
+    for _ in range(MISSED_MAX):
+        moment = await turn(number)
+        if moment is not None:
+            return moment
+        run.counts["missed"] = run.counts.get("missed", 0) + 1
+    raise RuntimeError(f"{MISSED_MAX} faults in a row did not hit what they should")
+
+
+async def _compare(members: Members, load: Load) -> None:
+    """Without load all members come to the same rows."""
+    try:
+        if not await members.wait_equal():
+            load.history.violations.append("members that have applied the same log do not hold the same rows")
+    except trio.TooSlowError:
+        load.history.violations.append("members do not come to the same place of the log, though nothing is written")
