@@ -29,10 +29,13 @@ class Step(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The last entry of the recorded log that the member has after its start, or what is wrong."""
+    """What a member has as it starts: last entry of the recorded log, how far that was applied, term and vote; or what
+    is wrong."""
 
     last: int = 0
     applied: int = 0
+    term: int = 0
+    voted_for: int | None = None
     error: str = ""
 
 
@@ -61,6 +64,7 @@ def _check(folder: Path, config: Config, steps: dict[int, Step]) -> Found:
         if walked.set_hash != steps[walked.applied].set_hash:
             return Found(error=f"other rows at index {walked.applied}")
         last, before = journal.last_index, store.applied
+        term, voted_for = journal.term, journal.voted_for
         for entry in journal.entries(journal.first_index, last + 1, 1 << 40):
             step = steps.get(entry.index)
             if step is None or (step.term, step.data) != (entry.term, entry.data):
@@ -70,7 +74,7 @@ def _check(folder: Path, config: Config, steps: dict[int, Step]) -> Found:
             return Found(error=f"the member leads and has committed {store.applied} of {last}")
         if store.facts().set_hash != steps[last].set_hash:
             return Found(error=f"other rows after the log up to index {last}")
-        return Found(last=last, applied=before)
+        return Found(last=last, applied=before, term=term, voted_for=voted_for)
 
 
 def _committed(journal: Journal, applied: int, config: Config) -> list[Entry]:

@@ -57,12 +57,12 @@ async def run(
     strace = shutil.which("strace")
     if strace is None:
         raise RuntimeError("strace is needed: apt-get install strace")
-    roles = Roles(folder)
-    async with roles.running(), Members.connected(roles.config) as members:
-        load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
-        found = ledger.begun(f"{fault.call} {fault.error}", target, seed=seed, clients=clients)
-        failures = _Failures(roles, members, load, found, strace, fault, say)
-        return await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn, say)
+    with Roles(folder) as roles:  # in this thread: the processes end with the thread that began them
+        async with Members.connected(roles.config) as members:
+            load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
+            found = ledger.begun(f"{fault.call} {fault.error}", target, seed=seed, clients=clients)
+            failures = _Failures(roles, members, load, found, strace, fault, say)
+            return await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn, say)
 
 
 class _Failures:

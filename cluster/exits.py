@@ -3,6 +3,7 @@
 The role codes follow sysexits.h, so that an init system reads them as well.
 """
 
+import signal
 from enum import IntEnum
 
 
@@ -16,7 +17,8 @@ class RoleExit(IntEnum):
     CONFIG = 78  # EX_CONFIG: wrong configuration or folder; never restarted
 
 
-NOT_RESTARTED = frozenset({RoleExit.DISK, RoleExit.CONFIG})
+NOT_RESTARTED = frozenset({RoleExit.DISK, RoleExit.CONFIG, -signal.SIGBUS})
+"""Ends of a process that starting it again would only repeat. SIGBUS: a file that it had mapped could not be read."""
 
 
 class CommandExit(IntEnum):

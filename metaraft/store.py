@@ -195,6 +195,8 @@ class Store:
         """
         if not (directory / DATA_FILE).is_file():
             raise Refused("NoStore", f"{directory} holds no store; only the making of a cluster or member makes one")
+        if (directory / DATA_FILE).stat().st_size == 0:  # LMDB would make an empty database of it
+            raise Corrupt("StoreRot", f"the database {directory / DATA_FILE} is empty")
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -204,6 +206,7 @@ class Store:
         env = None
         try:
             env = _environment(directory, limits or Limits(), create=False)
+            _fill(directory, env)
             with errors(directory), env.begin() as txn:
                 _check_format(LmdbReader(txn), directory, cluster_id)
             return cls(directory, env, lock, limits or Limits())
@@ -390,6 +393,15 @@ def read_stored(rows: Reader, name: object) -> Stored:
     known = _read_format(rows, name)
     applied = _applied(rows)
     return Stored(known.cluster_id, applied.index, applied.term, applied.set_hash)
+
+
+def _fill(directory: Path, env: lmdb.Environment) -> None:
+    """Make the file as long as it says that it is. To read the map behind its end would kill the process; of zeros
+    LMDB says that they are no page. (A file of a healthy store may lack its last pages, if nothing is in them.)"""
+    with errors(directory):
+        pages, page_bytes = env.info()["last_pgno"] + 1, env.stat()["psize"]
+    if (directory / DATA_FILE).stat().st_size < pages * page_bytes:
+        os.truncate(directory / DATA_FILE, pages * page_bytes)
 
 
 def _check_format(rows: Reader, directory: Path, cluster_id: str) -> None:

@@ -11,7 +11,7 @@ from chaos import crash_states
 from chaos.crash_files import Files
 from chaos.crash_states import Recording, Report
 
-pytestmark = pytest.mark.probe
+pytestmark = [pytest.mark.probe, pytest.mark.xdist_group("crash states")]  # they share a recording
 
 OPERATIONS = 24
 
