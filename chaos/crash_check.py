@@ -13,7 +13,7 @@ import msgspec
 
 from cluster.config import Config, load
 from cluster.errors import TrilithError
-from metaraft.core import BrokenInvariant, Core
+from metaraft.core import BrokenInvariant, Core, Membership, Seat
 from metaraft.journal import Journal
 from metaraft.journal_records import Entry
 from metaraft.store import Store
@@ -80,10 +80,11 @@ def _check(folder: Path, config: Config, steps: dict[int, Step]) -> Found:
 def _committed(journal: Journal, applied: int, config: Config) -> list[Entry]:
     """What the member commits until it has been elected, alone, and its own first entry is committed."""
     now = 0.0
-    slot = config.member[0].slot
+    member = config.member[0]
     core = Core(
-        slot=slot,
-        slots=(slot,),
+        slot=member.slot,
+        incarnation=member.incarnation,
+        membership=Membership({member.slot: Seat(member.incarnation)}),
         journal=journal,
         applied=applied,
         now=now,

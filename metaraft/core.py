@@ -25,22 +25,29 @@ from typing import Literal
 
 import msgspec
 
-from cluster.errors import Corrupt
+from cluster.errors import Corrupt, TrilithError
 from cluster.limits import Limits, Timings
+from metaraft.core_elections import CANDIDATE, FOLLOWER, LEADER
 from metaraft.core_library import clock
 from metaraft.core_log import BrokenInvariant, Log
-from metaraft.core_member import CANDIDATE, FOLLOWER, LEADER, Member
+from metaraft.core_member import Member
+from metaraft.core_membership import Admit, Change, Membership, Retire, Seat, refusal, transfer_refusal
 from metaraft.core_messages import Message, decode_message, encode_message
 from metaraft.core_reads import ReadRound, ReadRounds
 from metaraft.journal_records import Entry
 
 __all__ = [
+    "Admit",
     "BrokenInvariant",
+    "Change",
     "Core",
     "CoreStatus",
+    "Membership",
     "Message",
     "ReadRound",
     "Ready",
+    "Retire",
+    "Seat",
     "decode_message",
     "encode_message",
 ]
@@ -54,9 +61,10 @@ class CoreStatus(msgspec.Struct, frozen=True):
     """How a member stands after a step.
 
     `match` (at a leader) maps each other slot to the index its log is known to match up to. `safe_cut` (at a leader,
-    else 0) is an index that every member has acknowledged and that is committed: no member will ever ask for an entry
-    below it. `needs_snapshot`: slots whose next entry was cut from this leader's log; nothing is sent to them but
-    heartbeats.
+    else 0) is an index that every member has acknowledged and that is committed: none but a successor in its seat will
+    ever ask for an entry below it. `needs_snapshot`: slots whose next entry was cut from this leader's log; nothing is
+    sent to them but heartbeats. `membership`: the seats in force, committed or not. `transfer`: the slot that this
+    leader hands over to; it takes no proposals meanwhile.
     """
 
     state: State
@@ -67,14 +75,17 @@ class CoreStatus(msgspec.Struct, frozen=True):
     match: dict[int, int]
     safe_cut: int
     needs_snapshot: tuple[int, ...]
+    membership: Membership
+    transfer: int | None = None
 
 
 class Ready(msgspec.Struct, frozen=True):
     """What a step asks for. Send `appends`, sync the journal (if `sync`), then send `messages` and apply `committed`.
 
     `committed` goes on where the last Ready ended, each index once per process; data of a no-op is empty.
-    `proposed` has for each proposal its (index, term), or None: this member does not lead and nothing was added. An
-    entry (index, term) is committed if it comes in `committed`; another term at its index means that it never will be.
+    `proposed` has for each proposal its (index, term), or None: this member does not lead, or hands over, and nothing
+    was added; `changed` is the same for the change of members. An entry (index, term) is committed if it comes in
+    `committed`; another term at its index means that it never will be.
     `read_round` is the round that the reads asked in this step belong to, None if none were or this is no leader. Each
     round comes once later (or now): in `reads_confirmed` with the index that its reads must see applied, or in
     `reads_lost` because leadership ended.
@@ -89,16 +100,18 @@ class Ready(msgspec.Struct, frozen=True):
     reads_confirmed: list[ReadRound]
     reads_lost: tuple[int, ...]
     status: CoreStatus
+    changed: tuple[int, int] | None = None
 
 
 class Core:
-    """One member of a fixed set of voting slots."""
+    """One member: the incarnation that this process is, in one of a fixed set of slots."""
 
     def __init__(
         self,
         *,
         slot: int,
-        slots: tuple[int, ...],
+        incarnation: str,
+        membership: Membership,
         journal: Log,
         applied: int,
         now: float,
@@ -107,14 +120,15 @@ class Core:
         limits: Limits,
     ) -> None:
         """`applied` is the index that the state machine holds: the member starts with it as its commit index.
+        `membership` is as of it.
 
         Raises ValueError for slots or timings that cannot work; Corrupt: JournalBehindState, StateBehindJournal.
         """
         reason = invalid_timings(timings)
         if reason is not None:
             raise ValueError(reason)
-        if slot not in slots or len(set(slots)) != len(slots):
-            raise ValueError(f"slot {slot} is not one of the distinct slots {slots}")
+        if slot not in membership.seats or len(membership.seats) % 2 == 0:
+            raise ValueError(f"slot {slot} is not one of an odd number of slots: {sorted(membership.seats)}")
         if applied > journal.last_index:
             raise Corrupt(
                 "JournalBehindState",
@@ -127,9 +141,16 @@ class Core:
             )
         clock.now = now
         self._member = Member(
-            slot=slot, slots=slots, log=journal, applied=applied, random=random, timings=timings, limits=limits
+            slot=slot,
+            incarnation=incarnation,
+            membership=membership,
+            log=journal,
+            applied=applied,
+            random=random,
+            timings=timings,
+            limits=limits,
         )
-        self._alone = len(slots) == 1
+        self._alone = len(membership.seats) == 1
         self._log = journal
         self._reads = ReadRounds()
         self._safe_cut = 0
@@ -156,19 +177,44 @@ class Core:
             return now if member.commit < self._log.last_index else math.inf
         return max(now, member.next_timer())
 
+    def refusal(self, change: Change, now: float) -> TrilithError | None:
+        """Why this member, which leads, does not propose the change now, or None."""
+        clock.now = now
+        return refusal(self._member.membership, change, self._member.standing())
+
+    def hand_over(self, slot: int, now: float) -> TrilithError | None:
+        """Begin to make a slot the leader in the place of this member, which leads; or why that cannot be now.
+
+        It takes no proposals then until it follows, or gave up after the longest election timeout. Step soon after.
+        """
+        clock.now = now
+        error = transfer_refusal(self._member.membership, slot, self._member.standing())
+        if error is None:
+            self._member.hand_over(slot)
+        return error
+
     def step(
-        self, *, inbox: Sequence[tuple[int, Message]], proposals: Sequence[bytes], reads: int, now: float
+        self,
+        *,
+        inbox: Sequence[tuple[int, str, Message]],
+        proposals: Sequence[bytes],
+        reads: int,
+        now: float,
+        change: Change | None = None,
     ) -> Ready:
-        """Take in (sender, message) pairs, timers, then proposals (not empty; one entry each) and reads."""
+        """Take in (slot, incarnation, message) triples, timers, then proposals (not empty; one entry each), a change of
+        members (as `refusal` allows) and reads."""
         if self._log.dirty:
             raise BrokenInvariant("a step began before all of the last one was synced")
         clock.now = now
         member, term = self._member, self._log.term
-        for slot, message in inbox:
-            member.receive(slot, message)
+        for slot, incarnation, message in inbox:
+            member.receive(slot, incarnation, message)
         member.tick()
         leads = member.state == LEADER
-        proposed = [member.propose(data) if leads else None for data in proposals]
+        takes = leads and member.transfer is None
+        proposed = [member.propose(data) if takes else None for data in proposals]
+        changed = member.change(change) if takes and change and self.refusal(change, now) is None else None
         lost = self._reads.lose() if member.leadership_lost else ()
         member.leadership_lost = False
         read_round = self._reads.ask() if leads and reads else None
@@ -193,6 +239,7 @@ class Core:
             reads_confirmed=confirmed,
             reads_lost=lost,
             status=self._status(),
+            changed=changed,
         )
 
     def _advance_reads(self, confirmed: list[ReadRound]) -> bool:
@@ -223,6 +270,8 @@ class Core:
             match=match,
             safe_cut=self._safe_cut if leads else 0,
             needs_snapshot=needs_snapshot,
+            membership=member.membership,
+            transfer=member.transfer,
         )
 
 

@@ -21,7 +21,7 @@ from pysyncobj.version import VERSION
 
 from cluster.limits import Timings
 from metaraft.core_log import BrokenInvariant, Log
-from metaraft.core_messages import Message, RequestVote, VoteAnswer
+from metaraft.core_messages import Message, VoteAnswer
 
 VERSION_KNOWN = "0.3.17"
 NEVER = 1 << 62
@@ -157,18 +157,20 @@ class Outbox(Transport):
     def __init__(self) -> None:
         super().__init__(None, None, [])
         self.messages: list[tuple[int, Message]] = []
+        self.asker = ""
+        """The incarnation whose message is being taken in."""
 
     def post(self, slot: int, message: Message) -> None:
         """Send, after the step and its sync."""
         self.messages.append((slot, message))
 
     def send(self, node: Node, message: dict[str, Any]) -> bool:
-        """Send one of the library's own messages; of these only the votes are in use."""
+        """Send one of the library's own messages: a vote. (The member asks for votes itself, and asks again.)"""
         match message:
-            case {"type": "request_vote", "term": term, "last_log_index": index, "last_log_term": last_term}:
-                self.post(node.id, RequestVote(term, index, last_term))
+            case {"type": "request_vote"}:
+                pass
             case {"type": "response_vote", "term": term}:
-                self.post(node.id, VoteAnswer(term, True))
+                self.post(node.id, VoteAnswer(term, True, self.asker))
             case _:
                 raise BrokenInvariant(f"the library sends a {message.get('type')!r}, which the core does not use")
         return True

@@ -1,16 +1,14 @@
 """The Raft engine: PySyncObj's own class, with the methods overridden that are the fault.
 
-What stays the library's: states, terms and votes, the election and its count, the rule of commitment, stepping down,
-the apply loop. What is replaced, and why:
+What stays the library's: the rule of commitment, stepping down, the apply loop, and what `core_elections` leaves it.
+What is replaced, and why:
 * its handler of appends truncates entries that match, and its answers carry no term: `core_log.take`;
 * its way of sending appends goes back with each answer, has no limit, and ends in dumps: `core_peers.Peer`;
-* its election begins by raising the term: a pre-vote comes first;
-* it counts votes per message, from anybody: members only, each once;
-* a stepping-down leader campaigns at once: its election timer starts anew;
 * a new leader's no-op could be committed by its own vote before any sync: it is added after the tick;
-* its application of commands unpickles them: here they are only handed out.
+* its application of commands unpickles them: here they are only handed out;
+* its changes of members are not used: `core_membership`.
 
-Source: pysyncobj 0.3.17, `syncobj.py`; Ongaro and Ousterhout (2014); Ongaro's dissertation, 9.6.
+Source: pysyncobj 0.3.17, `syncobj.py`; Ongaro and Ousterhout (2014); Ongaro's dissertation, 3.10 and 4.
 """
 
 import random
@@ -19,8 +17,10 @@ from typing import Any
 from pysyncobj.node import Node
 
 from cluster.limits import Limits, Timings
-from metaraft.core_library import LibraryJournal, Outbox, clock, configuration, syncobj
+from metaraft.core_elections import CANDIDATE, FOLLOWER, LEADER, Elector
+from metaraft.core_library import clock
 from metaraft.core_log import Accepted, BrokenInvariant, Log, take
+from metaraft.core_membership import Change, Membership, Standing, encode_change
 from metaraft.core_messages import (
     Append,
     AppendAnswer,
@@ -28,75 +28,53 @@ from metaraft.core_messages import (
     PreVote,
     PreVoteAnswer,
     RequestVote,
+    TimeoutNow,
     VoteAnswer,
+    asker_of,
 )
 from metaraft.core_peers import Peer
 from metaraft.journal_records import Entry
 
-FOLLOWER = syncobj._RAFT_STATE.FOLLOWER
-CANDIDATE = syncobj._RAFT_STATE.CANDIDATE
-LEADER = syncobj._RAFT_STATE.LEADER
-
 _APPLY_ENTRIES_MAX = 1024
-_CAMPAIGN_NOW = -1.0
-_TIMER_SLACK_S = 1e-6  # the library's clock advances while it is read
 
 
-class Member(syncobj.SyncObj):
-    """One member's engine. All times are those of the step; all that it says goes to `outbox`."""
+class Member(Elector):
+    """One member's engine: elections, and what follows of them."""
 
     def __init__(
         self,
         *,
         slot: int,
-        slots: tuple[int, ...],
+        incarnation: str,
+        membership: Membership,
         log: Log,
         applied: int,
         random: random.Random,
         timings: Timings,
         limits: Limits,
     ) -> None:
-        self.slot = slot
-        self.log = log
-        self.outbox = Outbox()
-        self.peers = {other: Peer(other) for other in sorted(slots) if other != slot}
         self.committed: list[Entry] = []
         self.heartbeat_due = False
         self.leadership_lost = False
         self.sequence = 0
-        self._nodes = {other: Node(other) for other in self.peers}
-        self._random = random
-        self._timings = timings
+        self.transfer: int | None = None
+        """The slot that leadership is being handed to."""
+        self._transfer_until = 0.0
         self._limits = limits
-        self._majority = len(slots) // 2 + 1
-        self._heard_leader = -timings.election_timeout_min_s + clock.now
-        self._votes: set[int] = set()
-        self._pre_votes: set[int] | None = None
-        self._pre_vote_round = 0
-        self._canvass_at = 0.0
         self._won_term: int | None = None
         self._noop_index = 0
-        journal = LibraryJournal(log, applied)
-        super().__init__(Node(slot), list(self._nodes.values()), configuration(journal, timings), transport=self.outbox)
+        super().__init__(
+            slot=slot,
+            incarnation=incarnation,
+            membership=membership,
+            log=log,
+            applied=applied,
+            random=random,
+            timings=timings,
+        )
         self._SyncObj__raftLastApplied = applied
 
     # ---- facts
-
-    @property
-    def state(self) -> int:
-        """FOLLOWER, CANDIDATE or LEADER."""
-        return self._SyncObj__raftState
-
-    @property
-    def term(self) -> int:
-        """Current term."""
-        return self._SyncObj__raftCurrentTerm
-
-    @property
-    def leader(self) -> int | None:
-        """The slot known to lead in this term."""
-        node = self._SyncObj__raftLeader
-        return None if node is None else node.id
 
     @property
     def commit(self) -> int:
@@ -115,7 +93,13 @@ class Member(syncobj.SyncObj):
 
     def confirmed_since(self, sequence: int) -> bool:
         """Whether a majority, this leader included, answered appends numbered above `sequence`."""
-        return 1 + sum(peer.confirmed > sequence for peer in self.peers.values()) >= self._majority
+        return 1 + sum(peer.confirmed > sequence for peer in self._voters.values()) >= self._majority
+
+    def standing(self) -> Standing:
+        """How this leader stands, for who asks it to change members."""
+        of_late = clock.now - self._timings.election_timeout_max_s
+        matches = {peer.slot: peer.match for peer in self.peers.values() if peer.heard_at >= of_late}
+        return Standing(self.slot, self.may_read, self.commit, self.log.last_index, matches)
 
     def next_timer(self) -> float:
         """When the next timer runs out, if nothing else happens."""
@@ -140,23 +124,28 @@ class Member(syncobj.SyncObj):
 
     # ---- one step, in its order
 
-    def receive(self, slot: int, message: Message) -> None:
-        """Take one message in; one that is not from a member is dropped."""
-        node = self._nodes.get(slot)
-        if node is not None:
+    def receive(self, slot: int, incarnation: str, message: Message) -> None:
+        """Take one message in, but for: any from no member or a retired one, and an answer that is for another
+        incarnation, or not from the one that has the seat."""
+        node, asker = self._nodes.get(slot), asker_of(message)
+        if node is None or incarnation in self.membership.seats[slot].retired:
+            return
+        if asker is None or (asker == self._incarnation and self.membership.seated(slot, incarnation)):
+            self.outbox.asker = incarnation
             self._SyncObj__onMessageReceived(node, message)
 
     def tick(self) -> None:
         """Timers, campaign, commitment, stepping down, and the next slice of what is to be applied."""
         if self.state == LEADER:
             self._advance_commit()
-        elif _CAMPAIGN_NOW < self._SyncObj__raftElectionDeadline <= clock.now + _TIMER_SLACK_S:
-            self._begin_pre_vote()
+            if clock.now >= self._transfer_until:
+                self.transfer = None
+        else:
+            self._maybe_begin_pre_vote()
         if self.handed_out < self.log.first_index - 1:  # who cut the log has applied what is gone
             self._SyncObj__raftLastApplied = self.log.first_index - 1
         self.doTick(0.0)
-        if self._SyncObj__raftElectionDeadline == _CAMPAIGN_NOW:  # nobody can be reached
-            self._cancel_pre_vote()
+        self._cancel_campaign()
         if self._won_term is not None:
             if self._won_term == self.term and self.state == CANDIDATE:
                 self._lead()
@@ -170,6 +159,19 @@ class Member(syncobj.SyncObj):
         index = self.log.last_index + 1
         self.log.add(index, self.term, data)
         return index, self.term
+
+    def change(self, change: Change) -> tuple[int, int]:
+        """Add a change of members as the leader: in force at once."""
+        data = encode_change(change)
+        place = self.propose(data)
+        self.seats.appended(*place, data)
+        self._take_seats()
+        return place
+
+    def hand_over(self, slot: int) -> None:
+        """Make a voter the leader: it is told to campaign once it has all of the log. Given up after a while."""
+        self.transfer = slot
+        self._transfer_until = clock.now + self._timings.election_timeout_max_s
 
     def send_appends(self, *, to_all: bool) -> None:
         """Send followers what they lack, and, if a heartbeat is due or `to_all`, something to each."""
@@ -194,112 +196,32 @@ class Member(syncobj.SyncObj):
                 sent = True
             if not sent and (to_all or peer.greet):
                 self._append(peer, peer.next - 1, (), 0)
-
-    # ---- elections
-
-    def _begin_pre_vote(self) -> None:
-        self._SyncObj__raftElectionDeadline = clock.now + self._SyncObj__generateRaftTimeout()
-        self._SyncObj__raftLeader = None
-        if not self._SyncObj__connectedToAnyone():
-            return
-        self._pre_vote_round += 1
-        self._pre_votes = {self.slot}
-        self._canvass_at = 0.0
-        self._count_pre_votes()
-
-    def _count_pre_votes(self) -> None:
-        if self._pre_votes is not None and len(self._pre_votes) >= self._majority:
-            self._pre_votes = None
-            self._votes = {self.slot}
-            self._canvass_at = clock.now + self._timings.heartbeat_s
-            self._SyncObj__raftElectionDeadline = _CAMPAIGN_NOW
-
-    def _cancel_pre_vote(self) -> None:
-        self._pre_votes = None
-        if self._SyncObj__raftElectionDeadline == _CAMPAIGN_NOW:
-            self._SyncObj__raftElectionDeadline = clock.now + self._SyncObj__generateRaftTimeout()
-
-    def _canvass(self) -> None:
-        """Ask those again that have not answered: requests and answers get lost."""
-        if clock.now < self._canvass_at:
-            return
-        last_index = self.log.last_index
-        last_term = self.log.term_at(last_index) or 0
-        request: Message
-        if self._pre_votes is not None:
-            asked = self._pre_votes
-            request = PreVote(self.term, self._pre_vote_round, last_index, last_term)
-        elif self.state == CANDIDATE:
-            asked = self._votes
-            request = RequestVote(self.term, last_index, last_term)
-        else:
-            return
-        self._canvass_at = clock.now + self._timings.heartbeat_s
-        for peer in self.peers.values():
-            if peer.connected and peer.slot not in asked:
-                self.outbox.post(peer.slot, request)
-
-    def _up_to_date(self, last_index: int, last_term: int) -> bool:
-        mine = self.log.last_index
-        return (last_term, last_index) >= (self.log.term_at(mine) or 0, mine)
-
-    def _adopt(self, term: int) -> None:
-        """A newer term was seen."""
-        self._cancel_pre_vote()
-        self._SyncObj__setCurrentTerm(term, None)
-        self._SyncObj__setState(FOLLOWER)
-        self._SyncObj__raftLeader = None
+            if peer.slot == self.transfer and peer.match == self.log.last_index:
+                self.outbox.post(peer.slot, TimeoutNow(self.term))
 
     # ---- messages
 
     def _SyncObj__onMessageReceived(self, node: Node, message: Message) -> None:  # noqa: N802
-        slot: int = node.id
         match message:
             case Append():
                 self._on_append(node, message)
             case AppendAnswer():
                 self._on_append_answer(node, message)
-            case PreVote(term, number, last_index, last_term):
-                granted = (
-                    term >= self.term
-                    and self.state != LEADER
-                    and clock.now - self._heard_leader >= self._timings.election_timeout_min_s
-                    and self._up_to_date(last_index, last_term)
-                )
-                self.outbox.post(slot, PreVoteAnswer(self.term, term, number, granted))
-            case PreVoteAnswer(term, asked_term, number, granted):
-                if term > self.term:
-                    self._adopt(term)
-                elif granted and asked_term == self.term and number == self._pre_vote_round and self._pre_votes:
-                    self._pre_votes.add(slot)
-                    self._count_pre_votes()
+            case PreVote():
+                self._on_pre_vote(node.id, message)
+            case PreVoteAnswer():
+                self._on_pre_vote_answer(node.id, message)
             case RequestVote():
                 self._on_request_vote(node, message)
-            case VoteAnswer(term, granted):
-                if term > self.term:
-                    self._adopt(term)
-                elif granted and term == self.term and self.state == CANDIDATE and slot not in self._votes:
-                    self._votes.add(slot)
-                    super()._SyncObj__onMessageReceived(node, {"type": "response_vote", "term": term})
-
-    def _on_request_vote(self, node: Node, message: RequestVote) -> None:
-        if message.term > self.term:
-            self._cancel_pre_vote()
-        request = {
-            "type": "request_vote",
-            "term": message.term,
-            "last_log_index": message.last_index,
-            "last_log_term": message.last_term,
-        }
-        super()._SyncObj__onMessageReceived(node, request)
-        answered = self.outbox.messages and self.outbox.messages[-1] == (node.id, VoteAnswer(message.term, True))
-        if not answered:  # the library keeps silent to whom it refuses, and to whom it has given its vote already
-            voted = message.term == self.term and self._SyncObj__votedForNodeId == node.id
-            self.outbox.post(node.id, VoteAnswer(self.term, voted))
+            case VoteAnswer():
+                self._on_vote_answer(node, message)
+            case TimeoutNow():
+                self._on_timeout_now(node.id, message)
 
     def _on_append(self, node: Node, message: Append) -> None:
+        asker = self.outbox.asker
         if message.term < self.term:
-            self.outbox.post(node.id, AppendAnswer(self.term, message.sequence, False, 0))
+            self.outbox.post(node.id, AppendAnswer(self.term, message.sequence, False, 0, 0, asker))
             return
         if message.term > self.term:
             self._adopt(message.term)
@@ -312,10 +234,14 @@ class Member(syncobj.SyncObj):
         self._SyncObj__setState(FOLLOWER)
         taken = take(self.log, message, self.commit)
         if isinstance(taken, Accepted):
+            before = self.membership
+            self.seats.followed(self.log, message, self.commit)
+            if self.membership is not before:
+                self._take_seats()
             self._SyncObj__raftCommitIndex = max(self.commit, min(message.commit, taken.index))
-            answer = AppendAnswer(self.term, message.sequence, True, taken.index)
+            answer = AppendAnswer(self.term, message.sequence, True, taken.index, 0, asker)
         else:
-            answer = AppendAnswer(self.term, message.sequence, False, taken.index, taken.term)
+            answer = AppendAnswer(self.term, message.sequence, False, taken.index, taken.term, asker)
         self.outbox.post(node.id, answer)
 
     def _on_append_answer(self, node: Node, message: AppendAnswer) -> None:
@@ -326,10 +252,11 @@ class Member(syncobj.SyncObj):
             return
         peer = self.peers[node.id]
         if peer.answered(message, self.log):
-            self._SyncObj__lastResponseTime[node] = clock.now
-            self._SyncObj__raftNextIndex[node] = peer.next
-            if peer.match >= self._noop_index:  # below it nothing may be committed by counting
-                self._SyncObj__raftMatchIndex[node] = peer.match
+            peer.heard_at = clock.now
+            if node.id in self._voters:
+                self._SyncObj__lastResponseTime[node] = clock.now
+                if peer.match >= self._noop_index:  # below it nothing may be committed by counting
+                    self._SyncObj__raftMatchIndex[node] = peer.match
 
     # ---- leading
 
@@ -338,8 +265,8 @@ class Member(syncobj.SyncObj):
 
         The leader itself counts with its last index: a step begins with all of it synced.
         """
-        matches = sorted([self.log.last_index, *(peer.match for peer in self.peers.values())])
-        index = matches[len(matches) - self._majority]
+        matches = sorted([self.log.last_index, *(peer.match for peer in self._voters.values())], reverse=True)
+        index = matches[self._majority - 1] if len(matches) >= self._majority else 0
         if index >= self._noop_index and index > self.commit:
             self._SyncObj__raftCommitIndex = index
 
@@ -369,17 +296,8 @@ class Member(syncobj.SyncObj):
     def _SyncObj__setState(self, state: int) -> None:  # noqa: N802
         if self.state == LEADER and state != LEADER:
             self.leadership_lost = True
-            self._SyncObj__raftElectionDeadline = clock.now + self._SyncObj__generateRaftTimeout()
+            self.transfer = None
         super()._SyncObj__setState(state)
-
-    def _SyncObj__generateRaftTimeout(self) -> float:  # noqa: N802
-        return self._random.uniform(self._timings.election_timeout_min_s, self._timings.election_timeout_max_s)
-
-    def _SyncObj__getCurrentLogIndex(self) -> int:  # noqa: N802
-        return self.log.last_index
-
-    def _SyncObj__getCurrentLogTerm(self) -> int:  # noqa: N802
-        return self.log.term_at(self.log.last_index) or 0
 
     def _SyncObj__getEntries(  # noqa: N802
         self, first: int, count: int | None = None, bytes_max: int | None = None

@@ -1,13 +1,15 @@
 """What Raft members say to each other: a closed, tagged union in msgpack.
 
 Rules:
-* Every message carries its sender's term. An append and each request of a vote round carry a number that their sender
-  never uses twice in a term; an answer repeats term and number, and one that fits nothing still open is dropped.
+* Every message carries its sender's term, and travels with its sender's incarnation. An answer names whose request it
+  answers (`asker`, an incarnation): it may reach another one that has, or had, the same slot.
+* An append and each request of a vote round carry a number that their sender never uses twice in a term; an answer
+  repeats term and number, and one that fits nothing still open is dropped.
 * An accepted append's answer names the index up to which the follower's log was compared with the leader's and synced.
 * Decoding is bounded before it begins (`decode_message`), and makes nothing but the structs on this page.
 
 Source: Ongaro and Ousterhout, 'In Search of an Understandable Consensus Algorithm' (2014), figure 2; pre-vote is 9.6 of
-Ongaro's dissertation; the conflict hint is that of etcd's raft (`findConflictByTerm`).
+Ongaro's dissertation, the transfer 3.10; the conflict hint is that of etcd's raft (`findConflictByTerm`).
 """
 
 import msgspec
@@ -31,14 +33,16 @@ class PreVoteAnswer(msgspec.Struct, frozen=True, array_like=True, tag=2):
     asked_term: int
     round: int
     granted: bool
+    asker: str = ""
 
 
 class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Vote for me in `term`. May be repeated within the term."""
+    """Vote for me in `term`. May be repeated within the term. `transfer`: the leader itself asked for this election."""
 
     term: int
     last_index: int
     last_term: int
+    transfer: bool = False
 
 
 class VoteAnswer(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -46,6 +50,7 @@ class VoteAnswer(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
     term: int
     granted: bool
+    asker: str = ""
 
 
 class Append(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -71,32 +76,47 @@ class AppendAnswer(msgspec.Struct, frozen=True, array_like=True, tag=6):
     accepted: bool
     index: int
     hint_term: int = 0
+    asker: str = ""
 
 
-type Message = PreVote | PreVoteAnswer | RequestVote | VoteAnswer | Append | AppendAnswer
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Campaign at once, without asking first: the leader of `term` hands over."""
 
+    term: int
+
+
+type Request = PreVote | RequestVote | Append | TimeoutNow
+type Answer = PreVoteAnswer | VoteAnswer | AppendAnswer
+type Message = Request | Answer
+
+_ANSWERS = (PreVoteAnswer, VoteAnswer, AppendAnswer)
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_decoder: msgspec.msgpack.Decoder[tuple[str, Message]] = msgspec.msgpack.Decoder(tuple[str, Message])
 _NUMBERS_MAX = 1 << 63
 
 
-def encode_message(message: Message) -> bytes:
-    """The message in msgpack."""
-    return _encoder.encode(message)
+def asker_of(message: Message) -> str | None:
+    """Whose request the message answers; None if it is no answer."""
+    return message.asker if isinstance(message, _ANSWERS) else None
 
 
-def decode_message(body: bytes | memoryview, bytes_max: int) -> Message:
-    """The message in a frame's body. Raises Refused: MessageTooLarge, BadMessage."""
+def encode_message(incarnation: str, message: Message) -> bytes:
+    """The message in msgpack, with the incarnation that sends it."""
+    return _encoder.encode((incarnation, message))
+
+
+def decode_message(body: bytes | memoryview, bytes_max: int) -> tuple[str, Message]:
+    """The sender's incarnation and the message in a frame's body. Raises Refused: MessageTooLarge, BadMessage."""
     if len(body) > bytes_max:
         raise Refused("MessageTooLarge", f"a Raft message has {len(body)} bytes; at most {bytes_max} are allowed")
     try:
-        message = _decoder.decode(body)
+        incarnation, message = _decoder.decode(body)
     except UNDECODABLE as error:
         raise Refused("BadMessage", f"a Raft message cannot be read: {error}") from error
     reason = invalid(message)
     if reason is not None:
         raise Refused("BadMessage", f"a Raft message cannot be: {reason}")
-    return message
+    return incarnation, message
 
 
 def invalid(message: Message) -> str | None:
@@ -118,11 +138,11 @@ def invalid(message: Message) -> str | None:
             numbers = (term, sequence, index, hint_term)
         case PreVote(term, number, last_index, last_term):
             numbers = (term, number, last_index, last_term)
-        case PreVoteAnswer(term, asked_term, number, _):
+        case PreVoteAnswer(term, asked_term, number):
             numbers = (term, asked_term, number)
         case RequestVote(term, last_index, last_term):
             numbers = (term, last_index, last_term)
-        case VoteAnswer(term, _):
+        case VoteAnswer(term) | TimeoutNow(term):
             numbers = (term,)
     if min(numbers) < 0 or max(numbers) >= _NUMBERS_MAX:
         return f"a number is out of range: {min(numbers)} to {max(numbers)}"

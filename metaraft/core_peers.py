@@ -9,6 +9,7 @@ Rules:
 * `match` only rises, and never beyond what the answered append covered.
 """
 
+import math
 from collections import deque
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ class Peer:
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
+        self.incarnation = ""
         self.connected = False
         self.match = 0
         self.next = 0
@@ -47,14 +49,17 @@ class Peer:
         """Whether it should hear from the leader at once."""
         self.confirmed = 0
         """Highest number of an append that it answered in this term."""
+        self.heard_at = -math.inf
+        """When it last answered in this term."""
         self._open: deque[Sent] = deque()
         self._with_entries = 0
         self._bytes = 0
 
     def follow(self, last_index: int) -> None:
-        """A term of leadership began."""
+        """A term of leadership began, or another incarnation has the slot."""
         self.match = 0
         self.confirmed = 0
+        self.heard_at = -math.inf
         self._probe(last_index + 1)
 
     def reconnected(self, last_index: int) -> None:

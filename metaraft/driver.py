@@ -82,7 +82,7 @@ class Driver:
         self._wall_ms = wall_ms
         self._bell = Bell()
         self._reads_bell = Bell()
-        self._inbox: list[tuple[int, Message]] = []
+        self._inbox: list[tuple[int, str, Message]] = []
         self._marked_at = 0.0  # when the journal is to be marked; infinity when it is
         self._answered = trio.Event()
         self._cut_below = 0
@@ -106,9 +106,9 @@ class Driver:
 
     # ---- what happened outside
 
-    def receive(self, slot: int, message: Message) -> None:
-        """A member said something."""
-        self._inbox.append((slot, message))
+    def receive(self, slot: int, incarnation: str, message: Message) -> None:
+        """An incarnation of a slot said something."""
+        self._inbox.append((slot, incarnation, message))
         self._bell.ring()
 
     def peer_changed(self, slot: int, connected: bool) -> None:

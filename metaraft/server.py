@@ -29,7 +29,7 @@ from metaraft.applier import failing_disk
 from metaraft.backup.sending import Backups
 from metaraft.commits import not_leader
 from metaraft.comparing import Comparing, Differs
-from metaraft.core import Core, Message, decode_message, encode_message
+from metaraft.core import Core, Membership, Message, Seat, decode_message, encode_message
 from metaraft.driver import Driver
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
@@ -166,7 +166,8 @@ class Member:
         with failing_disk():  # a journal and a database that do not fit each other are no better than a bad disk
             core = Core(
                 slot=node.slot,
-                slots=tuple(member.slot for member in config.member),
+                incarnation=node.incarnation,
+                membership=Membership({member.slot: Seat(member.incarnation) for member in config.member}),
                 journal=self.journal,
                 applied=self.store.applied,
                 now=trio.current_time(),
@@ -230,7 +231,7 @@ class Member:
     # ---- between members
 
     def _send(self, slot: int, message: Message) -> None:
-        self._channels[slot].post_nowait(Method.RAFT, encode_message(message))
+        self._channels[slot].post_nowait(Method.RAFT, encode_message(self._node.incarnation, message))
 
     async def _call(self, slot: int, method: Method, body: bytes, deadline: float) -> bytes:
         return await self._channels[slot].call(method, body, deadline=deadline)
@@ -257,7 +258,7 @@ class Member:
         return handle
 
     def _raft(self, slot: int, body: bytes) -> None:
-        self.driver.receive(slot, decode_message(body, self._limits.frame_bytes_max))
+        self.driver.receive(slot, *decode_message(body, self._limits.frame_bytes_max))
 
     def _note(self, slot: int, body: bytes) -> None:
         note, status = decode_note(body), self.driver.status

@@ -65,7 +65,7 @@ class Turns:
         self.commits = Commits(limits)
         self.reads = Reads(limits)
         self.clock = StateClock()
-        self.status = CoreStatus("follower", journal.term, None, database.applied, journal.last_index, {}, 0, ())
+        self.status = core.status
         self.hurry_to = 0
         """The highest index whose result somebody waits for."""
         self._core = core
@@ -81,7 +81,7 @@ class Turns:
         """State time now, as far as this member knows."""
         return self.clock.stamp(now, wall_ms) if self.leads else self.clock.estimate(now)
 
-    def step(self, inbox: Sequence[tuple[int, Message]], now: float, wall_ms: int) -> Ready:
+    def step(self, inbox: Sequence[tuple[int, str, Message]], now: float, wall_ms: int) -> Ready:
         """Step the core with what came and what waits, and take over what it decided."""
         proposals = self._proposals(now, wall_ms)
         ready = self._core.step(inbox=inbox, proposals=proposals, reads=int(self.reads.waiting), now=now)

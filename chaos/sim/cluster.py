@@ -5,13 +5,13 @@ from typing import Any
 
 from chaos.sim.client import Client
 from chaos.sim.judge import Judge, Violation
-from chaos.sim.member import Member
+from chaos.sim.member import Member, incarnation_of
 from chaos.sim.model import ROWS_MAX
 from chaos.sim.network import Network
 from chaos.sim.workload import Workload
 from chaos.sim.world import World
 from cluster.limits import KIB, Limits, Timings
-from metaraft.core import Core
+from metaraft.core import Core, Membership, Seat
 
 LEADER_S = 5.0
 """Within this, healed, a cluster has one leader that all follow."""
@@ -32,6 +32,7 @@ class Cluster:
         self.engine = engine
         drawn = draw.choice(SIZES)
         self.slots = tuple(range(1, (size or drawn) + 1))
+        self.seats = Membership({slot: Seat(incarnation_of(slot)) for slot in self.slots})
         self.timings = Timings()
         self.limits = Limits(
             append_bytes_max=draw.choice((512, 2 * KIB, 64 * KIB)),

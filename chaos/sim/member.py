@@ -37,6 +37,11 @@ SECTOR_BYTES = 512
 _DIRECTORY = Path("/member/journal")
 
 
+def incarnation_of(slot: int) -> str:
+    """The first incarnation of a slot."""
+    return f"{slot:032x}"
+
+
 class Crash(Exception):
     """The process dies here."""
 
@@ -49,7 +54,7 @@ class Member:
         self.world = cluster.world
         self.slot = self.host = slot
         self.name = f"S{slot}"
-        self.incarnation = f"{slot:032x}"
+        self.incarnation = incarnation_of(slot)
         self.disk = MemoryDisk()
         self.rows: Rows = Database.create()
         self.process: Process | None = None
@@ -222,7 +227,8 @@ class Process:
         self.database = Database(member.rows, cluster.limits)
         self.core = cluster.engine(
             slot=member.slot,
-            slots=cluster.slots,
+            incarnation=member.incarnation,
+            membership=cluster.seats,
             journal=self.journal,
             applied=self.database.applied,
             now=world.now,
@@ -233,7 +239,7 @@ class Process:
         self.turns = Turns(self.core, self.journal, self.database, cluster.limits)
         self.channels: dict[int, Channel] = {}
         self.frozen: list[tuple[Callable[..., None], tuple[object, ...]]] = []
-        self._inbox: list[tuple[int, Message]] = []
+        self._inbox: list[tuple[int, str, Message]] = []
         self._turning = self._rung = self._applying = self._lingering = False
         self._timer = 0
         self._marked_at = 0.0
@@ -308,7 +314,7 @@ class Process:
         self.member.reach()
         self.cluster.judge.said(self.slot, slot, message)
         self.world.note(self.member.name, "to S{}: {}", slot, message)
-        self._post(slot, Method.RAFT, encode_message(message))
+        self._post(slot, Method.RAFT, encode_message(self.member.incarnation, message))
 
     def _post(self, slot: int, method: Method, body: bytes) -> None:
         to = self.cluster.members[slot]
@@ -317,9 +323,9 @@ class Process:
     def receive(self, sender: int, method: Method, body: bytes) -> None:
         """A frame of a member."""
         if method == Method.RAFT:
-            message = decode_message(body, self.cluster.limits.frame_bytes_max)
+            incarnation, message = decode_message(body, self.cluster.limits.frame_bytes_max)
             self.world.note(self.member.name, "from S{}: {}", sender, message)
-            self._inbox.append((sender, message))
+            self._inbox.append((sender, incarnation, message))
             self.ring()
             return
         note, status = decode_note(body), self.turns.status

@@ -10,9 +10,10 @@ import contextlib
 import logging
 import random
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
+import msgspec
 import pysyncobj.syncobj as library
 from pysyncobj.config import SyncObjConf
 from pysyncobj.node import Node
@@ -20,8 +21,9 @@ from pysyncobj.syncobj import SyncObj, replicated
 from pysyncobj.transport import Transport
 
 from cluster.limits import Limits, Timings
-from metaraft.core import Core, Ready
-from metaraft.core_messages import Message
+from metaraft.core import Change, Core, Membership, Ready, Seat
+from metaraft.core_membership import CHANGE
+from metaraft.core_messages import Message, asker_of
 from metaraft.journal_records import Entry
 from tests.metaraft.memory_journal import MemoryJournal
 
@@ -262,6 +264,16 @@ def bare_cluster(size: int, *, start: bool = True, **settings: Any) -> Iterator[
 # ---- the same behind the guard
 
 
+def seats_of(slots: Iterable[int]) -> Membership:
+    """The first seats of slots, whose incarnations are `incarnation_of` them."""
+    return Membership({slot: Seat(incarnation_of(slot)) for slot in slots})
+
+
+def incarnation_of(slot: int) -> str:
+    """The first incarnation of a slot."""
+    return f"{slot}.0"
+
+
 class GuardedCluster:
     """Members of the product's core, each with a journal in memory that is synced after every step."""
 
@@ -273,6 +285,7 @@ class GuardedCluster:
         self.queues: dict[tuple[int, int], deque[Message]] = defaultdict(deque)
         self.acknowledged: list[int] = []
         self.refused: list[int] = []
+        self.incarnations = {slot: incarnation_of(slot) for slot in self.slots}
         self.journals = {slot: MemoryJournal() for slot in self.slots}
         self.cores: dict[int, Core] = {}
         self.committed: dict[int, list[Entry]] = {slot: [] for slot in self.slots}
@@ -280,11 +293,12 @@ class GuardedCluster:
         for slot in self.slots if start else ():
             self.start(slot)
 
-    def start(self, slot: int, applied: int = 0) -> Core:
+    def start(self, slot: int, applied: int = 0, membership: Membership | None = None) -> Core:
         """Start a member, or start it again, on its journal."""
         core = self.cores[slot] = Core(
             slot=slot,
-            slots=self.slots,
+            incarnation=self.incarnations[slot],
+            membership=membership or seats_of(self.slots),
             journal=self.journals[slot],
             applied=applied,
             now=self.now,
@@ -306,9 +320,13 @@ class GuardedCluster:
         inbox: tuple[tuple[int, Message], ...] = (),
         proposals: tuple[bytes, ...] = (),
         reads: int = 0,
+        change: Change | None = None,
     ) -> Ready:
         """One step with its sync, its messages queued and its commits applied."""
-        ready = self.cores[slot].step(inbox=inbox, proposals=proposals, reads=reads, now=self.now)
+        said = [
+            (sender, self.incarnations.get(sender, ""), self._addressed(slot, message)) for sender, message in inbox
+        ]
+        ready = self.cores[slot].step(inbox=said, proposals=proposals, reads=reads, now=self.now, change=change)
         self.journals[slot].sync()
         for to, message in (*ready.appends, *ready.messages):
             self.queues[slot, to].append(message)
@@ -319,6 +337,10 @@ class GuardedCluster:
                 self.acknowledged.append(proposed[1])
         self._hold_elections(slot)
         return ready
+
+    def _addressed(self, slot: int, message: Message) -> Message:
+        """An answer that a test made up answers the member that gets it."""
+        return msgspec.structs.replace(message, asker=self.incarnations[slot]) if asker_of(message) == "" else message
 
     def tick(self, slot: int) -> None:
         self.step(slot)
@@ -351,7 +373,7 @@ class GuardedCluster:
         return self.cores[slot].status.term
 
     def values(self, slot: int) -> list[int]:
-        return [int(entry.data) for entry in self.committed[slot] if entry.data]
+        return [int(entry.data) for entry in self.committed[slot] if entry.data and entry.data[:1] != CHANGE]
 
     def log(self, slot: int) -> list[tuple[int, int]]:
         journal = self.journals[slot]

@@ -2,7 +2,9 @@
 
 Disks lose what was not synced (or a part of it) at a crash. A connection is FIFO; what is on its way when it breaks is
 lost; a stalled one holds everything back; single messages may be refused by a full queue. Members crash, restart and
-pause at any point, also between step and sync. Everything follows from the seed.
+pause at any point, also between step and sync. An operator has members replaced, one after the other: their disks are
+lost, or go on being used by a process that the cluster has retired (a **ghost**), while a successor with an empty disk
+has the slot. Everything follows from the seed.
 
 Judged at each step: one leader per term, equal (index, term) means equal entry and equal predecessor, no two entries
 committed at one index, a leader has all that was committed before, commits come once and in order, reads see all that
@@ -16,8 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cluster.limits import Limits, Timings
-from metaraft.core import Core, Message, Ready
+from metaraft.core import Admit, Change, Core, Message, Ready, Retire
+from metaraft.core_membership import CHANGE, decode_change
 from metaraft.journal_records import Entry
+from tests.metaraft.bare import incarnation_of, seats_of
 from tests.metaraft.memory_journal import MemoryDisk, MemoryJournal
 
 LIMITS = Limits(append_bytes_max=256)
@@ -38,7 +42,7 @@ class Link:
     loss: float = 0.0
     epoch: int = 0
     last_arrival: float = 0.0
-    held: list[Message] = field(default_factory=list)
+    held: list[tuple[str, Message]] = field(default_factory=list)
 
 
 @dataclass
@@ -54,7 +58,7 @@ class Judge:
     """What is known to be true of the whole cluster."""
 
     def __init__(self) -> None:
-        self.leaders: dict[int, tuple[int, int]] = {}
+        self.leaders: dict[int, tuple[str, int]] = {}
         self.entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
         self.committed: dict[int, Entry] = {}
         self.committed_by: dict[int, int] = {}  # the term by which it was
@@ -67,17 +71,17 @@ class Judge:
         if known != (entry.data, prev_term):
             raise Broken(f"log matching: {entry} follows term {prev_term}, elsewhere it is {known}")
 
-    def led(self, slot: int, life: int, term: int, journal: MemoryJournal) -> None:
+    def led(self, incarnation: str, life: int, term: int, journal: MemoryJournal) -> None:
         """A member led in a term."""
         known = self.leaders.get(term)
         if known is None:
-            self.leaders[term] = (slot, life)
+            self.leaders[term] = (incarnation, life)
             for index, entry in self.committed.items():
                 before = self.committed_by[index] < term and index >= journal.first_index
                 if before and journal.term_at(index) != entry.term:
-                    raise Broken(f"leader completeness: slot {slot} leads term {term} without entry {index}")
-        elif known != (slot, life):
-            raise Broken(f"election safety: {known} and {(slot, life)} both led term {term}")
+                    raise Broken(f"leader completeness: {incarnation} leads term {term} without entry {index}")
+        elif known != (incarnation, life):
+            raise Broken(f"election safety: {known} and {(incarnation, life)} both led term {term}")
 
     def commit(self, entry: Entry, term: int) -> None:
         """Some member of that term handed an entry out to be applied."""
@@ -97,11 +101,13 @@ class Judge:
 class Machine:
     """One member: a core, its disk, its state machine (an index), its driver."""
 
-    def __init__(self, world: "World", slot: int) -> None:
+    def __init__(self, world: "World", slot: int, incarnation: str) -> None:
         self.world = world
         self.slot = slot
+        self.incarnation = incarnation
         self.disk = MemoryDisk()
-        self.state_synced = 0
+        self.state_synced = 0, world.first_seats
+        self.lost = False
         self.life = 0
         self.alive = False
         self.paused = False
@@ -115,8 +121,9 @@ class Machine:
         self.paused = False
         self.busy = False
         self.journal = MemoryJournal(self.disk, self.world.judge.added)
-        self.applied = self.state_synced
-        self.inbox: list[tuple[int, Message]] = []
+        self.applied, self.membership = self.state_synced
+        self.inbox: list[tuple[int, str, Message]] = []
+        self.change: Change | None = None
         self.proposals: list[bytes] = []
         self.proposed: dict[int, int] = {}
         self.reads: list[Read] = []
@@ -125,7 +132,8 @@ class Machine:
         self.wake_at = -1.0
         self.core = Core(
             slot=self.slot,
-            slots=self.world.slots,
+            incarnation=self.incarnation,
+            membership=self.membership,
             journal=self.journal,
             applied=self.applied,
             now=self.world.now,
@@ -163,17 +171,18 @@ class Machine:
         inbox, self.inbox = self.inbox, []
         proposals, self.proposals = self.proposals, []
         reads, self.reads = self.reads, []
-        ready = self.core.step(inbox=inbox, proposals=proposals, reads=len(reads), now=self.world.now)
+        change, self.change = self.change, None
+        ready = self.core.step(inbox=inbox, proposals=proposals, reads=len(reads), now=self.world.now, change=change)
         for place in ready.proposed:
             if place is not None:
                 self.proposed[place[0]] = place[1]
         if ready.read_round is not None:
             self.rounds.setdefault(ready.read_round, []).extend(reads)
         if ready.status.state == "leader":
-            self.world.judge.led(self.slot, self.life, ready.status.term, self.journal)
+            self.world.judge.led(self.incarnation, self.life, ready.status.term, self.journal)
             self.world.safe_cut = max(self.world.safe_cut, ready.status.safe_cut)
         for slot, message in ready.appends:
-            self.world.send(self.slot, slot, message)
+            self.world.send(self, slot, message)
         self.world.at(self.sync_s * self.world.random.random() if ready.sync else 0.0, self._synced, life, ready)
 
     def _synced(self, life: int, ready: Ready) -> None:
@@ -181,7 +190,7 @@ class Machine:
             return
         self.journal.sync()
         for slot, message in ready.messages:
-            self.world.send(self.slot, slot, message)
+            self.world.send(self, slot, message)
         for entry in ready.committed:
             self._apply(entry, ready.status.term)
         for confirmed in ready.reads_confirmed:
@@ -204,9 +213,24 @@ class Machine:
             raise Broken(f"slot {self.slot} applied {self.applied} and is handed {entry.index}")
         self.world.judge.commit(entry, term)
         self.applied = entry.index
+        if entry.data[:1] == CHANGE:
+            self.membership = self.membership.changed(decode_change(entry.data), entry.index)
         if self.proposed.pop(entry.index, None) == entry.term:
             self.world.judge.acknowledged = max(self.world.judge.acknowledged, entry.index)
             self.world.acknowledged += 1
+
+    def sync_state(self) -> None:
+        """What is applied will be there after a crash."""
+        self.state_synced = self.applied, self.membership
+
+    def install(self, donor: "Machine") -> None:
+        """Take over what another one has applied, as a process that begins anew with it."""
+        entry = next(iter(donor.journal.entries(donor.applied, donor.applied + 1, 0)))
+        self.crash()
+        self.disk.log = [entry]
+        self.disk.term = max(self.disk.term, entry.term)
+        self.state_synced = donor.applied, donor.membership
+        self.start()
 
     def set_timer(self) -> None:
         """Wake when the core asks for it."""
@@ -226,6 +250,7 @@ class World:
     def __init__(self, seed: int, size: int) -> None:
         self.random = random.Random(seed)
         self.slots = tuple(range(size))
+        self.first_seats = seats_of(self.slots)
         self.mixed = self.random.random() < 0.7  # else only what makes elections collide
         self.timings = Timings() if self.mixed else Timings(election_timeout_max_s=0.55)
         self.judge = Judge()
@@ -240,13 +265,23 @@ class World:
         if not self.mixed:
             for link in self.links.values():
                 link.delay_s = 0.1
-        self.machines = [Machine(self, slot) for slot in self.slots]
+        self.machines = [Machine(self, slot, incarnation_of(slot)) for slot in self.slots]
+        self.ghosts: list[Machine] = []
+        self.replacing: tuple[int, str] | None = None
+        self.healed = self.doubtful = False
+        self.replaced = 0
+        self.transfers = 0
 
     # ---- time
 
     def at(self, delay_s: float, what: Callable[..., None], *arguments: object) -> None:
         """Do something later."""
         heapq.heappush(self._events, (self.now + max(0.0, delay_s), next(self._order), what, arguments))
+
+    def end(self, *what: Callable[..., None]) -> None:
+        """Do no more of what is done for ever."""
+        self._events = [event for event in self._events if event[2] not in what]
+        heapq.heapify(self._events)
 
     def run(self, duration_s: float) -> None:
         """Let time pass."""
@@ -259,22 +294,25 @@ class World:
 
     # ---- network
 
-    def send(self, sender: int, to: int, message: Message) -> None:
+    def send(self, sender: Machine, to: int, message: Message) -> None:
         """Put a message on its way."""
+        self._send(sender.slot, sender.incarnation, to, message)
+
+    def _send(self, sender: int, incarnation: str, to: int, message: Message) -> None:
         link = self.links[sender, to]
         if not link.up or self.random.random() < link.loss or len(link.held) >= QUEUE_MAX:
             return
         if link.stalled:
-            link.held.append(message)
+            link.held.append((incarnation, message))
             return
         link.last_arrival = max(link.last_arrival, self.now + link.delay_s * (0.5 + self.random.random()))
-        self.at(link.last_arrival - self.now, self._arrive, sender, to, link.epoch, message)
+        self.at(link.last_arrival - self.now, self._arrive, sender, incarnation, to, link.epoch, message)
 
-    def _arrive(self, sender: int, to: int, epoch: int, message: Message) -> None:
-        machine = self.machines[to]
-        if self.links[sender, to].epoch == epoch and machine.alive:
-            machine.inbox.append((sender, message))
-            machine.wake()
+    def _arrive(self, sender: int, incarnation: str, to: int, epoch: int, message: Message) -> None:
+        for machine in (self.machines[to], *self.ghosts):  # somebody may still dial where the ghost is
+            if self.links[sender, to].epoch == epoch and machine.slot == to and machine.alive:
+                machine.inbox.append((sender, incarnation, message))
+                machine.wake()
 
     def reconnect(self, sender: int, to: int) -> None:
         """Break a connection; a new one comes up if the link is."""
@@ -282,12 +320,12 @@ class World:
         link.epoch += 1
         link.held = []
         link.last_arrival = self.now
-        machine = self.machines[sender]
-        if machine.alive:
-            machine.core.peer_disconnected(to)
-            if link.up:
-                machine.core.peer_connected(to)
-                machine.wake()
+        for machine in (self.machines[sender], *self.ghosts):
+            if machine.slot == sender and machine.alive:
+                machine.core.peer_disconnected(to)
+                if link.up:
+                    machine.core.peer_connected(to)
+                    machine.wake()
 
     def set_up(self, sender: int, to: int, up: bool) -> None:
         """Take a link down or bring it up."""
@@ -301,8 +339,8 @@ class World:
         link.stalled = stalled
         if not stalled:
             held, link.held = link.held, []
-            for message in held:
-                self.send(sender, to, message)
+            for incarnation, message in held:
+                self._send(sender, incarnation, to, message)
 
     # ---- clients and faults
 
@@ -331,7 +369,7 @@ class World:
         self.at(self.random.expovariate(1 / mean_s), self.fault, mean_s)
 
     def _any(self) -> Machine:
-        return self.random.choice(self.machines)
+        return self.random.choice([*self.machines, *self.ghosts])
 
     def _any_link(self) -> tuple[int, int]:
         return self.random.choice(list(self.links))
@@ -353,7 +391,7 @@ class World:
         self._start_again(self._any())
 
     def _start_again(self, machine: Machine) -> None:
-        if not machine.alive:
+        if not machine.alive and not machine.lost:
             machine.start()
 
     def _pause(self) -> None:
@@ -387,7 +425,9 @@ class World:
         self._any().sync_s = self.random.choice((0.001, 0.01, 0.2))
 
     def _partition(self) -> None:
-        aside = set(self.random.sample(self.slots, self.random.randint(1, len(self.slots) // 2)))
+        self._part(set(self.random.sample(self.slots, self.random.randint(1, len(self.slots) // 2))))
+
+    def _part(self, aside: set[int]) -> None:
         for sender, to in self.links:
             self.set_up(sender, to, (sender in aside) == (to in aside))
 
@@ -397,43 +437,117 @@ class World:
             self.set_stalled(sender, to, False)
 
     def _sync_state(self) -> None:
-        machine = self._any()
-        machine.state_synced = machine.applied
+        self._any().sync_state()
 
     def _cut_log(self) -> None:
         machine = self._any()
-        machine.state_synced = machine.applied
+        machine.sync_state()
         if machine.alive and not machine.journal.dirty:
-            machine.journal.cut(min(self.safe_cut, machine.state_synced))
+            machine.journal.cut(min(self.safe_cut, machine.applied))
+
+    # ---- the operator
+
+    def operate(self, mean_s: float) -> None:
+        """Have members replaced and the leader moved, for ever."""
+        leader = self.leader()
+        if leader is not None:
+            for slot in leader.core.status.needs_snapshot:
+                self._copy(leader, self.machines[slot])
+            if self.replacing is not None:
+                self._replace(leader, *self.replacing)
+            elif self.healed:
+                pass
+            elif self.random.random() < 0.5:
+                self._hand_over(leader, self.random.choice(self.slots))
+            elif len(self.slots) > 1:
+                self._begin_to_replace()
+        self.at(self.random.expovariate(1 / mean_s), self.operate, mean_s)
+
+    def _begin_to_replace(self) -> None:
+        machine = self.random.choice(self.machines)
+        self.replacing = machine.slot, f"{machine.slot}.{next(self._values)}"
+        if self.random.random() < 0.5 and not self.doubtful:  # a slot that was retired and forgotten costs one too
+            if machine.alive:
+                machine.crash()
+            machine.lost = True
+
+    def _replace(self, leader: Machine, slot: int, successor: str) -> None:
+        """The next step of a replacement, as far as this leader lets it be done."""
+        status, machine = leader.core.status, self.machines[slot]
+        seat = status.membership.seats[slot]
+        if seat.incarnation != successor:
+            if leader.slot == slot:
+                self._hand_over(leader, self.random.choice(self.slots))
+            elif self.random.random() < 0.2 and not (machine.lost or machine.incarnation == successor):
+                self.replacing = None  # thought better of it, or never heard what became of it
+                self.doubtful = True
+            else:
+                self._change(leader, Retire(slot, successor))
+        elif machine.incarnation != successor:
+            if status.membership.index <= status.commit or self.random.random() < 0.5:
+                self._succeed(machine, successor)
+        elif seat.voter and status.membership.index <= status.commit:
+            self.replacing = None
+            self.replaced += 1
+        else:
+            self._change(leader, Admit(slot, successor))
+
+    def _copy(self, leader: Machine, machine: Machine) -> None:
+        """What the leader has cut from its log goes out of band: as a copy of its state."""
+        seated = leader.core.status.membership.seated(machine.slot, machine.incarnation)
+        if seated and machine.alive and leader.applied > machine.journal.last_index:
+            machine.install(leader)
+
+    def _succeed(self, machine: Machine, successor: str) -> None:
+        if not machine.lost:
+            self.ghosts.append(machine)
+        self.machines[machine.slot] = Machine(self, machine.slot, successor)
+
+    def _change(self, leader: Machine, change: Change) -> None:
+        if leader.core.refusal(change, self.now) is None:
+            leader.change = change
+            leader.wake()
+            if not self.healed and self.random.random() < 0.3:
+                self.at(self.random.random() * 0.01, self._part, {leader.slot})
+
+    def _hand_over(self, leader: Machine, slot: int) -> None:
+        if leader.core.hand_over(slot, self.now) is None:
+            self.transfers += 1
+            leader.wake()
 
     def heal(self) -> None:
-        """End all harm."""
-        self._events = [event for event in self._events if event[2] != self.fault]
-        heapq.heapify(self._events)
+        """End all harm; the operator ends what was begun."""
+        self.healed = True
+        self.end(self.fault)
         for link in self.links.values():
             link.delay_s, link.loss = 0.001, 0.0
         self._mend()
-        for machine in self.machines:
+        for machine in (*self.machines, *self.ghosts):
             machine.sync_s = 0.001
             self._start_again(machine)
             self._resume_one(machine)
 
     def leader(self) -> Machine | None:
         """The member that leads the newest term."""
-        led = [machine for machine in self.machines if machine.alive and machine.core.status.state == "leader"]
+        all_members = (*self.machines, *self.ghosts)
+        led = [machine for machine in all_members if machine.alive and machine.core.status.state == "leader"]
         return max(led, key=lambda machine: machine.core.status.term, default=None)
 
     def converged(self) -> None:
         """Raise unless there is one leader, all logs are equal and all that was acknowledged is applied by all."""
         leader = self.leader()
-        if leader is None:
-            raise Broken("convergence: nobody leads")
+        if leader is None or self.replacing is not None:
+            raise Broken(f"convergence: {leader and leader.incarnation} leads, being replaced: {self.replacing}")
         for machine in self.machines:
             status = machine.core.status
             if (status.leader, status.term) != (leader.slot, leader.core.status.term):
                 raise Broken(f"convergence: slot {machine.slot} follows {status.leader} in term {status.term}")
             if machine.applied != leader.applied or machine.journal.last_index != leader.journal.last_index:
                 raise Broken(f"convergence: slot {machine.slot} has applied {machine.applied} of {leader.applied}")
+            if status.membership != machine.membership or not status.membership.seated(
+                machine.slot, machine.incarnation
+            ):
+                raise Broken(f"convergence: {machine.incarnation} sees {status.membership}, not {machine.membership}")
             if machine.applied < self.judge.acknowledged:
                 raise Broken(f"loss: {self.judge.acknowledged} was acknowledged, {machine.applied} is applied")
 
@@ -444,11 +558,12 @@ def simulate(seed: int, size: int, *, duration_s: float = 12.0, calm_s: float = 
     world.at(0.0, world.client, world.random.choice((0.005, 0.02, 0.1)))
     world.run(2.0)
     world.at(0.0, world.fault, world.random.choice((0.05, 0.2, 0.5)))
+    if world.random.random() < 0.5:
+        world.at(0.0, world.operate, 0.2)
     world.run(duration_s)
     world.heal()
     world.run(calm_s)
-    world._events = [event for event in world._events if event[2] != world.client]
-    heapq.heapify(world._events)
+    world.end(world.client, world.operate)
     world.run(1.0)
     world.converged()
     return world

@@ -23,7 +23,16 @@ from cluster.limits import Limits, Timings
 from metaraft.core import BrokenInvariant, Core, decode_message, encode_message
 from metaraft.core_library import clock, syncobj
 from metaraft.core_messages import Append, AppendAnswer, PreVote, RequestVote, VoteAnswer
-from tests.metaraft.bare import GuardedCluster, bare_cluster, drop, elect, node_of, settle
+from tests.metaraft.bare import (
+    GuardedCluster,
+    bare_cluster,
+    drop,
+    elect,
+    incarnation_of,
+    node_of,
+    seats_of,
+    settle,
+)
 from tests.metaraft.core_world import simulate
 from tests.metaraft.memory_journal import MemoryJournal
 
@@ -296,8 +305,8 @@ def test_guarded_member_drops_strangers_and_opens_nothing(opened: list[object]) 
 
 def test_messages_are_bounded_before_they_are_decoded() -> None:
     append = Append(1, 1, 1, 1, 1, ((1, b"x" * 100),))
-    body = encode_message(append)
-    assert decode_message(body, len(body)) == append
+    body = encode_message("i", append)
+    assert decode_message(body, len(body)) == ("i", append)
     with pytest.raises(Refused, match="at most 50 are allowed") as refused:
         decode_message(body, 50)
     assert refused.value.code == "MessageTooLarge"
@@ -330,7 +339,7 @@ def test_replacing_a_committed_entry_ends_the_process() -> None:
     ("slot", "slots", "timings", "reason"),
     [
         (3, (0, 1, 2), Timings(), "not one of"),
-        (0, (0, 1, 1), Timings(), "distinct"),
+        (0, (0, 1), Timings(), "odd number"),
         (0, (0,), Timings(heartbeat_s=0.2), "must rise"),
         (0, (0,), Timings(election_timeout_max_s=0.5), "must rise"),
         (0, (0,), Timings(leader_fallback_s=0.1), "leader_fallback_s"),
@@ -342,7 +351,8 @@ def test_settings_that_cannot_work_are_refused(
     with pytest.raises(ValueError, match=reason):
         Core(
             slot=slot,
-            slots=slots,
+            incarnation=incarnation_of(slot),
+            membership=seats_of(slots),
             journal=MemoryJournal(),
             applied=0,
             now=0.0,

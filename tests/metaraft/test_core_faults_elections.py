@@ -68,10 +68,10 @@ def test_guarded_pre_vote_is_refused_by_who_hears_a_leader_and_by_who_has_more()
 
     assert not answer(1, asked).granted  # it has just heard from the leader
     cluster.now += Timings().election_timeout_min_s
-    assert answer(1, asked) == PreVoteAnswer(1, 1, 1, True)
+    assert answer(1, asked) == PreVoteAnswer(1, 1, 1, True, "2.0")
     assert not answer(1, PreVote(1, 1, 2, 1)).granted  # a shorter log
     assert not answer(1, PreVote(1, 1, 9, 0)).granted  # an older one
-    assert answer(1, PreVote(0, 1, 3, 1)) == PreVoteAnswer(1, 0, 1, False)  # an older term: here is the newer
+    assert answer(1, PreVote(0, 1, 3, 1)) == PreVoteAnswer(1, 0, 1, False, "2.0")  # an older term: here is the newer
     assert cluster.term(1) == 1
     assert cluster.journals[1].voted_for == 0
 
@@ -223,11 +223,11 @@ def test_guarded_member_answers_each_request_with_the_newest_term() -> None:
     cluster = GuardedCluster(3)
     request = RequestVote(5, 1, 0)
     for _ in range(3):
-        assert cluster.step(1, inbox=((0, request),)).messages == [(0, VoteAnswer(5, True))]
-    assert cluster.step(1, inbox=((2, request),)).messages == [(2, VoteAnswer(5, False))]
-    assert cluster.step(1, inbox=((2, RequestVote(4, 1, 0)),)).messages == [(2, VoteAnswer(5, False))]
+        assert cluster.step(1, inbox=((0, request),)).messages == [(0, VoteAnswer(5, True, "0.0"))]
+    assert cluster.step(1, inbox=((2, request),)).messages == [(2, VoteAnswer(5, False, "2.0"))]
+    assert cluster.step(1, inbox=((2, RequestVote(4, 1, 0)),)).messages == [(2, VoteAnswer(5, False, "2.0"))]
     stale = cluster.step(1, inbox=((2, Append(4, 77, 1, 1, 0)),)).messages
-    assert stale == [(2, AppendAnswer(5, 77, False, 0))]
+    assert stale == [(2, AppendAnswer(5, 77, False, 0, 0, "2.0"))]
     cluster.step(2, inbox=((1, stale[0][1]),))
     assert cluster.term(2) == 5
 

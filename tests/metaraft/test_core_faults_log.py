@@ -19,7 +19,16 @@ from cluster.limits import Limits, Timings
 from metaraft.core import BrokenInvariant, Core
 from metaraft.core_messages import Append, AppendAnswer, RequestVote, VoteAnswer
 from metaraft.journal_records import Entry
-from tests.metaraft.bare import Cluster, GuardedCluster, bare_cluster, drop, elect, settle
+from tests.metaraft.bare import (
+    Cluster,
+    GuardedCluster,
+    bare_cluster,
+    drop,
+    elect,
+    incarnation_of,
+    seats_of,
+    settle,
+)
 from tests.metaraft.memory_journal import MemoryDisk, MemoryJournal
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the bare library's own
@@ -102,11 +111,11 @@ def test_guarded_acknowledged_value_outlives_a_power_cut_of_all() -> None:
 def test_guarded_vote_outlives_a_power_cut() -> None:
     cluster = GuardedCluster(3)
     request = RequestVote(5, 1, 0)
-    assert cluster.step(1, inbox=((0, request),)).messages == [(0, VoteAnswer(5, True))]
+    assert cluster.step(1, inbox=((0, request),)).messages == [(0, VoteAnswer(5, True, "0.0"))]
     cluster.journals[1] = MemoryJournal(cluster.journals[1].power_cut(random.Random(0)))
     cluster.start(1)
-    assert cluster.step(1, inbox=((2, request),)).messages == [(2, VoteAnswer(5, False))]
-    assert cluster.step(1, inbox=((0, request),)).messages == [(0, VoteAnswer(5, True))]
+    assert cluster.step(1, inbox=((2, request),)).messages == [(2, VoteAnswer(5, False, "2.0"))]
+    assert cluster.step(1, inbox=((0, request),)).messages == [(0, VoteAnswer(5, True, "0.0"))]
 
 
 def test_guarded_leader_commits_former_terms_only_below_its_own_entry() -> None:
@@ -151,7 +160,8 @@ def test_guarded_single_member_commits_only_what_a_sync_covered() -> None:
     journal = MemoryJournal()
     core = Core(
         slot=0,
-        slots=(0,),
+        incarnation=incarnation_of(0),
+        membership=seats_of((0,)),
         journal=journal,
         applied=0,
         now=0.0,

@@ -13,7 +13,17 @@ from pysyncobj.journal import FileJournal
 from cluster.errors import Corrupt
 from cluster.limits import Limits, Timings
 from metaraft.core import Core
-from tests.metaraft.bare import BareCluster, GuardedCluster, bare_cluster, drop, elect, node_of, settle
+from tests.metaraft.bare import (
+    BareCluster,
+    GuardedCluster,
+    bare_cluster,
+    drop,
+    elect,
+    incarnation_of,
+    node_of,
+    seats_of,
+    settle,
+)
 from tests.metaraft.memory_journal import MemoryJournal
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the bare library's own
@@ -137,7 +147,8 @@ def test_guarded_start_refuses_journal_and_state_that_do_not_meet(applied: int, 
     with pytest.raises(Corrupt) as refused:
         Core(
             slot=0,
-            slots=(0, 1, 2),
+            incarnation=incarnation_of(0),
+            membership=seats_of((0, 1, 2)),
             journal=journal,
             applied=applied,
             now=0.0,

@@ -13,6 +13,7 @@ from metaraft.core_messages import (
     PreVote,
     PreVoteAnswer,
     RequestVote,
+    TimeoutNow,
     VoteAnswer,
     decode_message,
     encode_message,
@@ -24,24 +25,25 @@ ENTRIES = st.lists(st.tuples(st.just(7), st.binary(max_size=50)), max_size=5).ma
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(PreVote, NUMBERS, NUMBERS, NUMBERS, NUMBERS),
     st.builds(PreVoteAnswer, NUMBERS, NUMBERS, NUMBERS, st.booleans()),
-    st.builds(RequestVote, NUMBERS, NUMBERS, NUMBERS),
+    st.builds(RequestVote, NUMBERS, NUMBERS, NUMBERS, st.booleans()),
+    st.builds(TimeoutNow, NUMBERS),
     st.builds(VoteAnswer, NUMBERS, st.booleans()),
     st.builds(Append, st.integers(7, 2**63 - 1), NUMBERS, NUMBERS, st.integers(1, 2**63 - 1), st.just(7), ENTRIES),
     st.builds(AppendAnswer, NUMBERS, NUMBERS, st.booleans(), NUMBERS, NUMBERS),
 )
 
 
-@given(MESSAGES)
-def test_a_message_comes_out_as_it_went_in(message: Message) -> None:
-    body = encode_message(message)
-    assert decode_message(body, len(body)) == message
-    assert decode_message(memoryview(body), len(body)) == message
+@given(st.text(max_size=32), MESSAGES)
+def test_a_message_comes_out_as_it_went_in(incarnation: str, message: Message) -> None:
+    body = encode_message(incarnation, message)
+    assert decode_message(body, len(body)) == (incarnation, message)
+    assert decode_message(memoryview(body), len(body)) == (incarnation, message)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_refused(body: bytes) -> None:
     try:
-        message = decode_message(body, 200)
+        _, message = decode_message(body, 200)
     except Refused:
         return
     assert invalid(message) is None
@@ -61,11 +63,12 @@ def test_any_bytes_are_a_message_or_refused(body: bytes) -> None:
         (PreVote(1, 1, -5, 1), "out of range"),
         (PreVoteAnswer(-1, 1, 1, True), "out of range"),
         (VoteAnswer(-1, True), "out of range"),
+        (TimeoutNow(-1), "out of range"),
     ],
 )
 def test_what_no_member_can_have_sent_is_refused(message: Message, reason: str) -> None:
     with pytest.raises(Refused, match=reason):
-        decode_message(encode_message(message), 1000)
+        decode_message(encode_message("i", message), 1000)
 
 
 def test_another_tag_is_refused() -> None:

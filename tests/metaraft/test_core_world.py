@@ -8,13 +8,15 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from cluster.errors import Corrupt
-from metaraft import core_log, core_member
+from metaraft import core, core_elections, core_log, core_member
 from metaraft.core_log import Accepted, BrokenInvariant, Conflict, Log
 from metaraft.core_member import Member
-from metaraft.core_messages import Append
+from metaraft.core_membership import Seats
+from metaraft.core_messages import Append, Message, asker_of
 from tests.metaraft.core_world import Broken, Machine, simulate
 from tests.metaraft.memory_journal import MemoryDisk, MemoryJournal
 
@@ -71,7 +73,7 @@ def _sends_before_the_sync(real: Callable[..., Any]) -> Callable[..., Any]:
             if what == self._synced:
                 ready = arguments[1]
                 for slot, message in ready.messages:
-                    self.world.send(self.slot, slot, message)
+                    self.world.send(self, slot, message)
                 ready.messages.clear()
             at(delay_s, what, *arguments)
 
@@ -93,6 +95,35 @@ def _loses_what_it_adds(real: Callable[..., Any]) -> Callable[..., Any]:
     return power_cut
 
 
+def _counts_whoever_has_the_slot(real: Callable[..., Any]) -> Callable[..., Any]:
+    def receive(self: Member, slot: int, incarnation: str, message: Message) -> None:
+        real(self, slot, self.membership.seats[slot].incarnation, message)
+
+    return receive
+
+
+def _takes_answers_to_others(real: Callable[..., Any]) -> Callable[..., Any]:
+    def receive(self: Member, slot: int, incarnation: str, message: Message) -> None:
+        if asker_of(message) is not None:
+            message = msgspec.structs.replace(message, asker=self._incarnation)
+        real(self, slot, incarnation, message)
+
+    return receive
+
+
+def _changes_whenever_asked(_: Any) -> Callable[..., None]:
+    return lambda *_: None
+
+
+def _keeps_what_was_truncated(_: Any) -> Callable[..., None]:
+    def followed(self: Seats, log: Log, append: Append, commit: int) -> None:
+        for index, (term, data) in enumerate(append.entries, append.prev_index + 1):
+            if index > self.current.index:
+                self.appended(index, term, data)
+
+    return followed
+
+
 def _never_heals(self: Member, *, to_all: bool) -> None:
     self.heartbeat_due = False
 
@@ -100,15 +131,19 @@ def _never_heals(self: Member, *, to_all: bool) -> None:
 MUTANTS: dict[str, tuple[Any, str, Callable[[Any], Any], int]] = {
     "truncates what matches": (core_member, "take", lambda _: _truncates_always, 0),
     "commits beyond what matches": (Member, "_on_append", _commits_beyond_what_matches, 4),
-    "confirms reads unasked": (Member, "confirmed_since", lambda _: lambda *_: True, 13),
+    "confirms reads unasked": (Member, "confirmed_since", lambda _: lambda *_: True, 1),
     "reads before its own entry is committed": (
         Member,
         "may_read",
-        lambda _: property(lambda self: self.state == core_member.LEADER),
+        lambda _: property(lambda self: self.state == core_elections.LEADER),
         2,
     ),
     "loses synced entries": (MemoryJournal, "power_cut", _loses_what_it_adds, 0),
-    "sends before the sync": (Machine, "_step", _sends_before_the_sync, 12),
+    "sends before the sync": (Machine, "_step", _sends_before_the_sync, 13),
+    "counts whoever has the slot": (Member, "receive", _counts_whoever_has_the_slot, 0),
+    "takes answers that are for others": (Member, "receive", _takes_answers_to_others, 27),
+    "changes members whenever asked": (core, "refusal", _changes_whenever_asked, 0),
+    "keeps changes that were truncated": (Seats, "followed", _keeps_what_was_truncated, 100),
     "sends no heartbeats": (Member, "send_appends", lambda _: _never_heals, 0),
 }
 

@@ -20,7 +20,7 @@ from metaraft.commands import (
     Batch,
     Touch,
 )
-from metaraft.core import Core, Message
+from metaraft.core import Core, Membership, Message, Seat
 from metaraft.core_messages import Append, AppendAnswer, PreVote, PreVoteAnswer, RequestVote, VoteAnswer
 from metaraft.driver import Driver
 from metaraft.journal import Entry, Journal
@@ -118,11 +118,11 @@ class World:
         self.heard.set()
         match message:
             case PreVote(term, number):
-                self.driver.receive(slot, PreVoteAnswer(term, term, number, True))
+                self.driver.receive(slot, "i", PreVoteAnswer(term, term, number, True, "i"))
             case RequestVote(term):
-                self.driver.receive(slot, VoteAnswer(term, True))
+                self.driver.receive(slot, "i", VoteAnswer(term, True, "i"))
             case Append(term, sequence, _, prev_index, _, entries):
-                self.driver.receive(slot, AppendAnswer(term, sequence, True, prev_index + len(entries)))
+                self.driver.receive(slot, "i", AppendAnswer(term, sequence, True, prev_index + len(entries), 0, "i"))
             case _:
                 raise AssertionError(message)
 
@@ -155,7 +155,8 @@ async def leading(folder: Path) -> AsyncIterator[World]:
     database = GatedDatabase()
     core = Core(
         slot=1,
-        slots=(1, 2, 3),
+        incarnation="i",
+        membership=Membership({slot: Seat("i") for slot in (1, 2, 3)}),
         journal=journal,
         applied=0,
         now=trio.current_time(),
