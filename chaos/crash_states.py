@@ -30,7 +30,9 @@ from metaraft.journal_records import HEADER_BYTES, Entry, Header, RecordKind, de
 from metaraft.server import prepare
 from metaraft.store import Store
 
-LIMITS = Limits(map_bytes=64 * MIB, free_bytes_min=0, free_percent_min=0.0, journal_segment_bytes=64 * KIB)
+LIMITS = Limits(
+    map_bytes=64 * MIB, room_bytes=64 * KIB, free_bytes_min=0, free_percent_min=0.0, journal_segment_bytes=64 * KIB
+)
 """Small segments: the run has several, and old ones are dropped in it."""
 
 _MEMBER = "meta-1"

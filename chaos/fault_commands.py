@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ import msgspec
 import structlog
 import trio
 
-from chaos import clocks, failed_syncs, kills, ledger, partitions, pauses
+from chaos import clocks, failed_syncs, full_disks, kills, ledger, partitions, pauses
 from chaos.ledger import Run
 from chaos.turns import Extent
 
@@ -217,6 +218,24 @@ def fsync(
     _conduct("fsync", file, conduct)
 
 
+@click.command("disk-full")
+@click.argument("target", type=click.Choice(full_disks.TARGETS))
+@click.option("--times", default=5, show_default=True, help="How often.")
+@_seed
+@_clients
+@_ledger
+def disk_full(target: str, times: int, seed: int | None, clients: int, file: Path | None) -> None:
+    """Fill the disk of ONE member or of ALL to the last byte under load, and make room again. Growing writes must be
+    refused, reads and deletes go on, and no process end. Needs leave to mount. Exit 1 on a violation."""
+    drawn = _drawn(seed)
+
+    async def conduct(folder: Path) -> Run:
+        fill = partial(full_disks.run, folder, target, times=times, seed=drawn, clients=clients)
+        return await trio.to_thread.run_sync(fill)
+
+    _conduct("disk-full", file, conduct)
+
+
 @click.command("ledger")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--json", "as_json", is_flag=True, help="One JSON line for each sum.")
@@ -231,4 +250,4 @@ def show_ledger(file: Path, as_json: bool) -> None:
     sys.exit(1 if any(total.violations or total.lost for total in totals) else 0)
 
 
-COMMANDS: tuple[click.Command, ...] = (kill, pause, net, clock, fsync, show_ledger)
+COMMANDS: tuple[click.Command, ...] = (kill, pause, net, clock, fsync, disk_full, show_ledger)

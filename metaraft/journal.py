@@ -319,6 +319,24 @@ class Journal:
             if batch is not None:
                 self._land(batch)
 
+    def make_room(self) -> None:
+        """Allocates space ahead, while the disk has some: what is added then does not fail when others fill it.
+        Blocking. Raises JournalFailed; a disk that is full is no failure, for nothing is written."""
+        with self._io:
+            with self._state:
+                self._check()
+                segment, tail = self._active, self._tail
+            assert segment.fd is not None
+            if segment.allocated - tail >= self._room // 2:
+                return
+            try:
+                self._disk.allocate(segment.fd, segment.allocated, self._room)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    self._fail(error)
+            else:
+                segment.allocated += self._room
+
     def cut(self, below_index: int) -> None:
         """Drops the oldest segments that hold no entry from `below_index` on, never the last entry. Blocking.
 

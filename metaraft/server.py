@@ -294,6 +294,8 @@ class Member:
                 raise Differs(difference)
             self._weigh(report)
             await self._maybe_cut(report.log_bytes)
+            if not report.short_of_space:
+                await trio.to_thread.run_sync(self._make_room)
             await trio.sleep(NOTE_S)
 
     def _weigh(self, own: MemberReport) -> None:
@@ -336,6 +338,12 @@ class Member:
         with failing_disk():
             found = os.statvfs(self._directory)
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+    def _make_room(self) -> None:
+        """Until growing commands are refused everywhere, those under way have where to go (blocking)."""
+        with failing_disk():
+            self.journal.make_room()
+            self.store.make_room()
 
     async def _maybe_cut(self, log_bytes: int) -> None:
         """Drop log that this member's database holds durably: what every member has acknowledged, and, whoever lags,

@@ -11,6 +11,7 @@ Rules:
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -146,6 +147,8 @@ class Store:
         self._lock = lock
         self._failed = False
         self._scan_rows_max = max(1, limits.scan_rows_max)
+        self._room_bytes = limits.room_bytes
+        self._room_end = 0
         with errors(directory), env.begin(write=True) as txn:
             rows = LmdbRows(txn, 0)
             applied = _applied(rows)
@@ -305,6 +308,24 @@ class Store:
         with errors(self._directory):
             self._env.sync(True)
         return applied
+
+    def make_room(self) -> None:
+        """Allocate space behind the last page, while the disk has some: what is applied then does not fail when others
+        fill it. Blocking. Raises OSError; a disk that is full is no failure."""
+        with errors(self._directory):
+            used = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if self._room_end - used >= self._room_bytes // 2:
+            return
+        file = os.open(self._directory / DATA_FILE, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.posix_fallocate(file, used, self._room_bytes)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+        else:
+            self._room_end = used + self._room_bytes
+        finally:
+            os.close(file)
 
     def facts(self) -> StoreFacts:
         """How the store stands. Cheap."""

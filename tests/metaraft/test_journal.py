@@ -1,5 +1,6 @@
 """The journal on a real disk: what it keeps, who may open it, and what goes on during a sync."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import Corrupt, Refused
-from cluster.limits import GIB, Limits
+from cluster.limits import GIB, KIB, Limits
 from metaraft.journal import Entry, Journal, JournalFailed
 from metaraft.journal_disk import Disk
 
@@ -347,3 +348,53 @@ def test_adding_reading_cutting_and_syncing_at_the_same_time(folder: Path) -> No
     assert (journal.first_index, journal.last_index) == (first, 1499)
     assert all(entry.data == entry.index.to_bytes(4) * 20 for entry in journal.entries(max(first, 2), 1500, 1 << 30))
     journal.close()
+
+
+class FullDisk(Disk):
+    """A disk that others fill."""
+
+    full = False
+
+    def allocate(self, fd: int, offset: int, length: int) -> None:
+        """Allocate, if there is space."""
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().allocate(fd, offset, length)
+
+
+def test_what_is_added_fits_into_the_room_made_ahead_when_the_disk_is_full(folder: Path) -> None:
+    disk = FullDisk()
+    limits = Limits(journal_segment_bytes=64 * KIB)
+    journal = opened(folder, limits, disk)
+    filled(journal, 40, 1000)
+    journal.make_room()
+    disk.full = True
+    journal.make_room()  # there is none, and nothing failed
+    filled(journal, 20, 1000)
+    disk.full = False
+    journal.make_room()
+    filled(journal, 20, 1000)
+    assert journal.last_index == 81
+    journal.close()
+    again = opened(folder, limits)
+    assert again.last_index == 81
+    again.close()
+
+
+def test_room_that_cannot_be_made_because_the_disk_fails_fails_the_journal(folder: Path) -> None:
+    class Failing(Disk):
+        failing = False
+
+        def allocate(self, fd: int, offset: int, length: int) -> None:
+            if self.failing:
+                raise OSError(errno.EIO, "Input/output error")
+            super().allocate(fd, offset, length)
+
+    disk = Failing()
+    journal = opened(folder, Limits(journal_segment_bytes=64 * KIB), disk)
+    filled(journal, 40, 1000)
+    disk.failing = True
+    with pytest.raises(JournalFailed):
+        journal.make_room()
+    with pytest.raises(JournalFailed):
+        journal.sync()

@@ -351,3 +351,27 @@ def test_the_twin_copies(tmp_path: Path) -> None:
     rows.delete(b"\x20a")
     assert rows.set_hash == 0
     assert rows.first(b"", b"\xff") is None
+
+
+def test_room_is_allocated_behind_the_last_page_and_again_when_half_is_used(tmp_path: Path) -> None:
+    limits = Limits(map_bytes=64 * MIB, room_bytes=MIB)
+    Store.create(tmp_path / "s", cluster_id=CLUSTER, limits=limits)
+    store = Store.open(tmp_path / "s", cluster_id=CLUSTER, limits=limits)
+    file = tmp_path / "s" / DATA_FILE
+    store.make_room()
+    first = file.stat()
+    assert first.st_blocks * 512 >= store.facts().used_bytes + MIB
+    store.make_room()
+    assert file.stat().st_size == first.st_size
+    store.apply([BUCKET])
+    index = 2
+    while store.facts().used_bytes < first.st_size - MIB // 2:
+        store.apply([put_entry(index, b"x" * 4000, b"y" * 4000, b"z" * 4000)])
+        index += 1
+    store.make_room()
+    assert file.stat().st_blocks * 512 >= store.facts().used_bytes + MIB
+    store.close()
+    again = Store.open(tmp_path / "s", cluster_id=CLUSTER, limits=limits)
+    assert again.walk().applied == index - 1
+    again.close()
+    assert faults_of_file(tmp_path / "s") == []

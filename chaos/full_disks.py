@@ -1,0 +1,198 @@
+"""Disks that others fill, under one member or under all, on real processes under load.
+
+Each member's folder that is to be filled is a small file system of its own (tmpfs), mounted where only this process and
+those that it starts see it: `run` starts `python -P -m chaos.full_disks` in a mount namespace of its own. A file takes
+all its space, to the last byte. Then growing writes must be refused with the reason, reads and deletes go on, no member
+end; and when the file is gone, writes go on, with no process started anew.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import structlog
+import trio
+
+from chaos import ledger
+from chaos.client import Broken, Connection, object_path
+from chaos.ledger import Run
+from chaos.load import Load
+from chaos.members import Members
+from chaos.roles import Roles
+from chaos.turns import Extent, run_turns
+from cluster.config import FILE_NAME, dump
+from cluster.limits import MIB
+
+TARGETS = ("one", "all")
+
+DISK_BYTES = 160 * MIB
+FREE_BYTES_MIN = 48 * MIB
+
+REFUSED_S = 15.0
+"""How long it may take until a write is refused for want of space."""
+
+RESUMED_S = 30.0
+"""How long it may take until a write is taken again."""
+
+FULL_S = 3.0
+"""How long the disks are full, at least."""
+
+_LIMITS = {
+    "journal_segment_bytes": 8 * MIB,
+    "room_bytes": 16 * MIB,
+    "free_bytes_min": FREE_BYTES_MIN,
+    "free_percent_min": 0.0,
+}
+
+
+def run(folder: Path, target: str, *, times: int, seed: int, clients: int) -> Run:
+    """Fill disks so many times in a fresh cluster under `folder`, in a process with mounts of its own; judge.
+
+    Raises subprocess.CalledProcessError.
+    """
+    own_mounts = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"])]
+    program = [sys.executable, "-P", "-m", "chaos.full_disks", str(folder), target, str(times), str(seed), str(clients)]
+    done = subprocess.run([*own_mounts, *program], check=True, stdout=subprocess.PIPE)  # noqa: S603 - our own module
+    return msgspec.json.decode(done.stdout, type=Run)
+
+
+@dataclass
+class _Disks:
+    """The file systems of the members that are filled."""
+
+    places: list[Path]
+
+    def mount(self) -> None:
+        for place in self.places:
+            kept = place.with_name(place.name + ".kept")
+            place.rename(kept)
+            place.mkdir(mode=0o700)
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=700", "none", place], check=True)  # noqa: S603, S607
+            subprocess.run(["cp", "-a", f"{kept}/.", place], check=True)  # noqa: S603, S607
+
+    def unmount(self) -> None:
+        for place in self.places:
+            subprocess.run(["umount", place], check=True)  # noqa: S603, S607
+
+    def fill(self) -> None:
+        for place in self.places:
+            with (place / "ballast").open("ab") as file:
+                _allocate_all(file.fileno(), place)
+
+    def empty(self) -> None:
+        for place in self.places:
+            (place / "ballast").unlink(missing_ok=True)
+
+
+def _allocate_all(file: int, place: Path) -> None:
+    while (free := os.statvfs(place).f_bavail) > 0:
+        page = os.statvfs(place).f_frsize
+        try:
+            os.posix_fallocate(file, os.fstat(file).st_size, free * page)
+        except OSError:  # somebody else took some of it
+            continue
+
+
+async def _conduct(folder: Path, target: str, times: int, seed: int, clients: int) -> Run:
+    roles = Roles(folder)
+    limits = msgspec.structs.replace(roles.config.limits, **_LIMITS)
+    (folder / FILE_NAME).write_text(dump(msgspec.structs.replace(roles.config, limits=limits)))
+    filled = roles.config.member if target == "all" else roles.config.member[-1:]
+    disks = _Disks([roles.config.path(member.directory) for member in filled])
+    disks.mount()
+    try:
+        with roles:
+            async with Members.connected(roles.config) as members:
+                load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
+                found = ledger.begun("full disk", target, seed=seed, clients=clients)
+                turns = _Fills(roles, disks, load, members, found, _say)
+                return await run_turns(found, load, members, Extent(times), turns.turn, _say)
+    finally:
+        disks.unmount()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - standard output is for the report
+
+
+class _Fills:
+    def __init__(
+        self, roles: Roles, disks: _Disks, load: Load, members: Members, found: Run, say: Callable[[str], None]
+    ) -> None:
+        self._roles = roles
+        self._disks = disks
+        self._load = load
+        self._members = members
+        self._run = found
+        self._say = say
+
+    async def turn(self, number: int) -> float | None:
+        """The disks full, and room again."""
+        pids = {name: process.pid for name, process in self._roles.processes.items()}
+        connection = Connection(self._roles.access())
+        try:
+            await self._expect(connection, "PUT", {200, 201}, RESUMED_S)
+            began = trio.current_time()
+            self._disks.fill()
+            refused = await self._expect(connection, "PUT", {507}, REFUSED_S)
+            await self._expect(connection, "GET", {200}, REFUSED_S)
+            await trio.sleep(FULL_S)
+            read = await self._expect(connection, "GET", {200}, 1.0)
+            deleted = await self._expect(connection, "DELETE", {204}, REFUSED_S)
+            self._disks.empty()
+            resumed = await self._expect(connection, "PUT", {200, 201}, RESUMED_S)
+        finally:
+            connection.close_nowait()
+        self._sample("refused_s", refused)
+        self._sample("resumed_s", resumed)
+        ended = [name for name, process in self._roles.processes.items() if process.poll() is not None]
+        if ended or pids != {name: process.pid for name, process in self._roles.processes.items()}:
+            self._violation(f"{ended} ended when the disk was full")
+        await self._members.wait_up()
+        self._say(
+            f"{number + 1}: full; refused after {refused:.2f} s, read in {read:.2f} s, deleted in {deleted:.2f} s; "
+            f"room again: written after {resumed:.2f} s"
+        )
+        return began
+
+    async def _expect(self, connection: Connection, method: str, statuses: set[int], seconds: float) -> float:
+        """Ask until the answer is one of these; how long it took. What does not come in time is a violation."""
+        began = trio.current_time()
+        last = ""
+        while trio.current_time() - began < seconds:
+            try:
+                body = b"x" * 1000 if method == "PUT" else b""
+                answer = await connection.request(method, object_path("default", "full/probe"), body=body)
+            except Broken as error:
+                last = str(error)
+                continue
+            last = f"{answer.status} {answer.body[:200]!r}"
+            if answer.status in statuses:
+                return trio.current_time() - began
+            await trio.sleep(0.05)
+        self._violation(f"{method} was not answered with {sorted(statuses)} within {seconds} s, but with {last}")
+        return seconds
+
+    def _sample(self, name: str, value: float) -> None:
+        self._run.samples.setdefault(name, []).append(round(value, 4))
+
+    def _violation(self, text: str) -> None:
+        self._say(text)
+        self._load.history.violations.append(text)
+
+
+def main() -> None:
+    """From the command line, in a mount namespace of its own."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    folder, target, times, seed, clients = sys.argv[1:]
+    report = trio.run(_conduct, Path(folder), target, int(times), int(seed), int(clients))
+    sys.stdout.buffer.write(msgspec.json.encode(report))
+
+
+if __name__ == "__main__":
+    main()
