@@ -197,6 +197,7 @@ def drill(short_folder: Path) -> Iterator[Drill]:
     assert restored["lost_keys"] == []
     for node in old.cluster.config.chunkd:
         new.trilith("snapshot", "adopt", old.folder / node.directory, "--dir", new.folder)
+    new.cluster.set_timings(horizon_s=2, trash_s=0)
     with new.cluster:
         yield Drill(new, content, later, saved["revision"])
 
@@ -220,9 +221,22 @@ def test_a_restored_cluster_is_written_to_with_revisions_far_above_the_old_ones(
     data = os.urandom(10 * MIB)
     assert site.http("PUT", "/objects/new", data).status == 201
     assert site.http("GET", "/objects/new").body == data
-    version = site.http("PUT", "/buckets/versions/objects/k", b"newer").headers["x-version-id"]
+    version = site.http("PUT", "/buckets/versions/objects/new", b"newer").headers["x-version-id"]
     assert int(version, 16) > drill.revision + (1 << 40)
     assert site.cluster.status()["state"] == "ok"
+
+
+def test_what_nothing_refers_to_leaves_the_disks_and_nothing_else_does(drill: Drill) -> None:
+    """The chunks of what came after the snapshot are strays; they go once the horizon has passed the restore."""
+    site, disks = drill.site, drill.site.folder.parent / "o"
+
+    def only_what_is_referred_to() -> bool:
+        assert site.http("PUT", "/objects/time-passes", b"x").status in (200, 201)
+        found = json.loads(site.trilith("snapshot", "check", site.folder, "--json"))
+        return len({path.name for path in chunk_files(disks)}) == int(found["chunks"])
+
+    until(site, only_what_is_referred_to)
+    drill.content.check(site)
 
 
 def test_what_lost_all_its_copies_is_named(drill: Drill) -> None:
