@@ -30,12 +30,14 @@ def _say(text: str) -> None:
 def _conduct(what: str, file: Path | None, conduct: Callable[[Path], Awaitable[Run]]) -> None:
     """Run in a folder of its own, tell, and exit with 1 on a violation."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # faults are no news here
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the cluster is ended with this process
     folder = Path(tempfile.mkdtemp(prefix=f"trilith-{what}-"))
     keep = True
     try:
-        run = trio.run(conduct, folder / "c")
+        run = trio.run(_unless_ended, conduct, folder / "c")
         keep = bool(run.violations or run.lost)
+    except (click.Abort, KeyboardInterrupt):
+        keep = False
+        raise
     finally:
         if keep:
             _say(f"the cluster's folder is kept: {folder}")
@@ -46,6 +48,24 @@ def _conduct(what: str, file: Path | None, conduct: Callable[[Path], Awaitable[R
     click.echo(msgspec.json.format(msgspec.json.encode(run)).decode())
     click.echo(ledger.text(ledger.sums([run])[0]), err=True)
     sys.exit(1 if keep else 0)
+
+
+async def _unless_ended(conduct: Callable[[Path], Awaitable[Run]], folder: Path) -> Run:
+    """The run, unless this process is told to end: then the cluster is ended too. Raises click.Abort."""
+    run: Run | None = None
+
+    async def wait_for_end() -> None:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_for_end)
+        run = await conduct(folder)
+        nursery.cancel_scope.cancel()
+    if run is None:
+        raise click.Abort
+    return run
 
 
 def _extent(faults: int | None, minutes: float | None) -> Extent:

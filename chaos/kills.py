@@ -36,22 +36,17 @@ async def run(
 ) -> Run:
     """Kill again and again in a fresh cluster under `folder` and judge. The cluster is ended, its folder kept."""
     cluster = LocalCluster(folder)
-    await trio.to_thread.run_sync(cluster.up)
-    try:
-        async with Members.connected(cluster.config) as members:
-            load = Load(
-                cluster.access(),
-                clients=clients,
-                keys=40,
-                seed=seed,
-                large=target not in _OF_METADATA if large is None else large,
-            )
-            found = ledger.begun("kill", target, seed=seed, clients=clients)
-            kills = _Kills(cluster, members, load, found, random.Random(seed), say)
-            return await run_turns(found, load, members, extent, kills.turn, say)
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(cluster.down)
+    async with cluster.running(), Members.connected(cluster.config) as members:
+        load = Load(
+            cluster.access(),
+            clients=clients,
+            keys=40,
+            seed=seed,
+            large=target not in _OF_METADATA if large is None else large,
+        )
+        found = ledger.begun("kill", target, seed=seed, clients=clients)
+        kills = _Kills(cluster, members, load, found, random.Random(seed), say)
+        return await run_turns(found, load, members, extent, kills.turn, say)
 
 
 class _Kills:

@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+import trio
 
 from cluster.cli.access import Access, find
 from cluster.cli.http import Client, decode
@@ -33,6 +37,19 @@ class LocalCluster:
 
     def __exit__(self, *_: object) -> None:
         self.down()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The same for a program on trio. It ends however this is left, also before it was ready."""
+        try:
+            await trio.to_thread.run_sync(self.up)
+            yield
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(partial(self.command, "down", str(self.folder), check=False))
+            raise
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self.down)
 
     def command(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run `trilith ...` and return what it printed."""

@@ -49,16 +49,11 @@ async def run(
 ) -> Run:
     """Stop and continue again and again, for each of `seconds` in turn, in a fresh cluster under `folder`; judge."""
     cluster = LocalCluster(folder)
-    await trio.to_thread.run_sync(cluster.up)
-    try:
-        async with Members.connected(cluster.config) as members:
-            load = Load(cluster.access(), clients=clients, keys=40, seed=seed, large=target == "chunkd")
-            found = ledger.begun("pause", target, seed=seed, clients=clients)
-            pauses = _Pauses(cluster, members, load, found, seconds, random.Random(seed), say)
-            return await run_turns(found, load, members, extent, pauses.turn, say)
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(cluster.down)
+    async with cluster.running(), Members.connected(cluster.config) as members:
+        load = Load(cluster.access(), clients=clients, keys=40, seed=seed, large=target == "chunkd")
+        found = ledger.begun("pause", target, seed=seed, clients=clients)
+        pauses = _Pauses(cluster, members, load, found, seconds, random.Random(seed), say)
+        return await run_turns(found, load, members, extent, pauses.turn, say)
 
 
 class _Pauses:
