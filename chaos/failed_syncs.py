@@ -6,6 +6,7 @@ A follower is started under strace, so that the calls of its start are among tho
 attached while it serves.
 """
 
+import math
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -27,8 +28,8 @@ TARGETS = ("leader", "follower")
 CALLS = ("fdatasync", "fsync", "pwrite64", "writev", "fallocate", "ftruncate", "rename")
 """The calls by which journal and database change the disk."""
 
-REACHED_S = 20.0
-"""A member that has not made so many calls by then does not make them under this load."""
+REACHED_S = 30.0
+"""A member that serves and has not made so many calls by then does not make them under this load."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,15 @@ class _Failures:
                 await trio.to_thread.run_sync(tracer.wait)
 
     async def _ended(self, victim: str) -> bool:
-        """Wait until the member has ended; False: it had no reason to."""
-        with trio.move_on_after(REACHED_S):
-            while self._roles.processes[victim].poll() is None:  # noqa: ASYNC110 - a process that is not trio's
-                await trio.sleep(0.02)
-            return True
-        return False
+        """Wait until the member has ended; False: it serves, and had no reason to."""
+        process, until = self._roles.processes[victim], math.inf
+        while process.poll() is None:
+            await trio.sleep(0.02)
+            if until == math.inf and self._roles.said(victim, "ready"):
+                until = trio.current_time() + REACHED_S
+            if trio.current_time() > until:
+                return False
+        return True
 
     def _judge(self, victim: str, nth: int) -> None:
         code = self._roles.processes[victim].returncode
