@@ -76,6 +76,11 @@ class Channel:
         """Wait until a connection is ready (it may be gone again when the caller runs)."""
         await self._up.wait()
 
+    @property
+    def dial(self) -> Address:
+        """Where it connects."""
+        return self._dial
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a connection up until cancelled; started at once."""
         task_status.started()

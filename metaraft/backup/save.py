@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from cluster.config import Config, MemberConfig, address
+from cluster.config import Config, MemberConfig
 from cluster.errors import UNDECODABLE, Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.identity import NodeIdentity
 from cluster.limits import MIB
@@ -144,7 +144,8 @@ class _Saving:
                 del members[-1]  # the leader
             for member in members:
                 try:
-                    copied = await fetch(self._config, self._me, member, at_least, self._descriptor, self._watcher)
+                    pool = self._pool(member)
+                    copied = await fetch(pool, member.name, at_least, self._descriptor, self._watcher)
                     return await trio.to_thread.run_sync(self._checked, copied, at_least)
                 except (Unavailable, OutcomeUnknown, Corrupt) as error:
                     self._last = error
@@ -156,6 +157,11 @@ class _Saving:
                 break
             await trio.sleep(_PAUSE_S)
         raise self._last
+
+    def _pool(self, member: MemberConfig) -> TransferPool:
+        """For one transfer with a member, where the client reaches it now."""
+        dial = self._client.channel(member.slot).dial
+        return TransferPool(dial, member.name, SERVICE, self._me, self._config.limits, self._config.timings)
 
     async def _in_order(self) -> list[MemberConfig]:
         """Whom to ask: the followers, the furthest first, then the leader; nobody who does not answer."""
@@ -177,30 +183,26 @@ class _Saving:
         return manifest
 
 
-async def fetch(
-    config: Config, me: NodeIdentity, member: MemberConfig, at_least: int, descriptor: int, watcher: Watcher
-) -> Copied:
-    """Have one member's copy, with entry `at_least` in it, written and synced from a file's start on.
+async def fetch(pool: TransferPool, name: str, at_least: int, descriptor: int, watcher: Watcher) -> Copied:
+    """Have a member's copy, with entry `at_least` in it, written and synced from a file's start on.
 
     Raises Refused (NoRoom), Unavailable, OutcomeUnknown, Corrupt (CopyDamaged), OSError.
     """
-    dial = address(member.dial or member.listen, config.base)
-    pool = TransferPool(dial, member.name, SERVICE, me, config.limits, config.timings)
     try:
         async with pool.open() as stream:
             await stream.send_request(Method.COPY, encode(CopyAsk(at_least)), remaining_s=float("inf"))
             await stream.receive_response()
-            watcher.step(f"{member.name} copies", None)
-            copied = await _receive_copied(stream, member.name, watcher.moved)
+            watcher.step(f"{name} copies", None)
+            copied = await _receive_copied(stream, name, watcher.moved)
             _require_room(descriptor, copied.size)
-            watcher.step(f"from {member.name}", copied.size)
+            watcher.step(f"from {name}", copied.size)
             os.ftruncate(descriptor, 0)
             sink = FileSink(descriptor)
             await _receive_bytes(stream, copied, sink, watcher.moved)
     finally:
         pool.close()
     if sink.blake3 != copied.blake3:
-        raise Corrupt("CopyDamaged", f"{member.name} sent a copy with BLAKE3 {sink.blake3}, not {copied.blake3}")
+        raise Corrupt("CopyDamaged", f"{name} sent a copy with BLAKE3 {sink.blake3}, not {copied.blake3}")
     return copied
 
 

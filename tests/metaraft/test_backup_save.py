@@ -10,9 +10,11 @@ import msgspec
 import pytest
 import trio
 
+from cluster.config import Config, address
 from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.exits import CommandExit
 from cluster.limits import KIB
+from cluster.rpc import TransferPool
 from metaraft.backup import sending
 from metaraft.backup.file import Manifest, verify
 from metaraft.backup.save import Watcher, fetch, save
@@ -21,6 +23,7 @@ from metaraft.commands import CreateBucket, PutObject
 from metaraft.model import Copies, Inline
 from metaraft.rows import Kind, bucket_key
 from metaraft.snapshot_copy import opened
+from metaraft.wire import SERVICE
 from tests.metaraft.members import SMALL, Members, cluster_folder, equal_rows, identity, members_of, soon, until
 
 
@@ -47,6 +50,12 @@ async def saved(members: Members, file: Path, *, replace: bool = False, heard: W
     config = members.config
     work = partial(save, config, identity(config, "operator"), file, replace=replace, watcher=heard or Heard())
     return await trio.to_thread.run_sync(work)
+
+
+def pool_of(config: Config) -> TransferPool:
+    """For a transfer with the first member."""
+    dial = address(config.member[0].listen, config.base)
+    return TransferPool(dial, "meta-1", SERVICE, identity(config), config.limits, config.timings)
 
 
 def put(number: int) -> PutObject:
@@ -226,7 +235,7 @@ async def test_a_client_that_goes_away_stops_the_copy(tmp_path: Path) -> None:
                 await client.commit(big, deadline=soon())
             folder = config.path(config.member[0].directory)
             with trio.move_on_after(0.5) as scope, (tmp_path / "file").open("wb") as target:
-                await fetch(config, identity(config), config.member[0], 0, target.fileno(), Heard())
+                await fetch(pool_of(config), "meta-1", 0, target.fileno(), Heard())
             assert scope.cancelled_caught
             assert names_in(folder) == [sending.BACKUP_FILE, "journal", "store"]
 
@@ -269,10 +278,9 @@ async def test_a_member_makes_one_copy_at_a_time_for_whoever_wants_it(tmp_path: 
     with cluster_folder(members=1) as config:
         async with members_of(config) as (members, client):
             await fill(client, 1)
-            node = config.member[0]
             async with members.running[1].copying:
                 with pytest.raises(Unavailable, match="makes a copy already"), (tmp_path / "file").open("wb") as target:
-                    await fetch(config, identity(config), node, 0, target.fileno(), Heard())
+                    await fetch(pool_of(config), "meta-1", 0, target.fileno(), Heard())
             assert await saved(members, tmp_path / "next") == verify(tmp_path / "next")[0]
 
 
