@@ -103,7 +103,7 @@ async def daemon(
             await nursery.start(server.run)
             client = ChunkClient(node, config, NodeIdentity(config.cluster_id, "tester"))
             await nursery.start(client.run)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 await client.wait_connected()
             yield client, store
             nursery.cancel_scope.cancel()

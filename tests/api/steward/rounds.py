@@ -75,7 +75,7 @@ async def steward(root: Path) -> AsyncGenerator[tuple[Operating, Steward]]:
 
 async def introduced(o: Operating) -> None:
     """Every daemon was told the present revision."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while True:
             deadline = trio.current_time() + 5
             try:
@@ -118,7 +118,7 @@ async def stored(o: Operating, key: str, data: bytes | None = None) -> bytes:
 
 async def settled(o: Operating, disks: int = 3) -> None:
     """All copies that were on their way have arrived, and are in the rows of what is referenced."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while any(row.count and len(row.holders) < disks for row in rows(o).values()):
             await trio.lowlevel.checkpoint()
 
@@ -126,7 +126,7 @@ async def settled(o: Operating, disks: int = 3) -> None:
 async def until_lost(o: Operating, number: int) -> None:
     """End a daemon, and wait until that is seen."""
     await o.disks.stop(number)
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while o.disks.clients[number].connected:
             await trio.lowlevel.checkpoint()
 

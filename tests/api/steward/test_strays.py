@@ -50,7 +50,7 @@ async def cut_off(o: Operating, key: str) -> bytes:
 
     async def fail(command: Command | Query) -> None:
         if isinstance(command, PutObject):
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while sorted((copies(o) - before).values()) != [3]:
                     await trio.lowlevel.checkpoint()
             raise Unavailable("NoQuorum", "no leader answered")
@@ -150,7 +150,7 @@ async def test_who_takes_a_daemon_for_another_disks_deletes_nothing(tmp_path: Pa
         async with trio.open_nursery() as nursery:
             client = ChunkClient(node, o.disks.config, NodeIdentity(o.disks.config.cluster_id, "steward"))
             await nursery.start(client.run)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 await client.wait_connected()
             await refusal("WrongDisk", strays_of(o).sweep(client))
             nursery.cancel_scope.cancel()
@@ -175,11 +175,11 @@ async def test_a_daemon_that_fails_is_left_for_the_next_walk(tmp_path: Path, mon
             with monkeypatch.context() as patched:
                 patched.setattr(client, "list", fail)
                 nursery.start_soon(Strays(o.meta, o.disks.nodes, short).run)
-                with trio.fail_after(10):
+                with trio.fail_after(60):
                     await failed.wait()
                     while sorted(copies(o).values()) != [1]:
                         await trio.lowlevel.checkpoint()
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while copies(o) != Counter():
                     await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
