@@ -47,7 +47,8 @@ class Cluster:
         self.members = {slot: Member(self, slot) for slot in self.slots}
         pause_s = draw.choice((0.02, 0.05, 0.1))
         self.clients = [
-            Client(self, number, Workload(draw, number, pause_s)) for number in range(1, draw.randint(2, 5) + 1)
+            Client(self, number, Workload(draw, number, pause_s, reads=number % 3 == 0))
+            for number in range(1, draw.randint(3, 6) + 1)
         ]
         for member in self.members.values():
             world.at(world.spread(0.1), member.start)
@@ -65,8 +66,7 @@ class Cluster:
         self.world.note("--", "all is healed")
         self.short_of_space = False
         self.network.repeats = 0.0
-        for sender, to in self.network.wires:
-            self.network.open(sender, to)
+        self.network.open_all()
         for wire in self.network.wires.values():
             wire.reset()
         for member in self.members.values():

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 RESTART_S = 0.5
 """After how long, on average, a process is started again (a supervisor waits 0.2 s, then longer)."""
 
+KINDS_MAX = 8
+"""Kinds of harm in one seed: few, so that each of them comes often enough to meet itself (chosen)."""
+
 LEADER_CHANCE = 0.3
 """How often harm is meant for the leader."""
 
@@ -30,8 +33,9 @@ class Faults:
         kinds = list(KINDS)
         if len(cluster.slots) == 1:
             kinds = [kind for kind in kinds if kind not in BETWEEN_MEMBERS]
-        self._kinds = draw.sample(kinds, draw.randint(2, len(kinds)))
-        self._pause_s = draw.choice((0.1, 0.3, 0.8))
+        self._kinds = draw.sample(kinds, draw.randint(1, KINDS_MAX))
+        self._pause_s = draw.choice((0.2, 0.6, 1.5))
+        self._partitions = 0
 
     def begin(self) -> None:
         """Do harm from now on."""
@@ -156,20 +160,29 @@ class Faults:
         return self._close(one, other, told=told) and self._close(other, one, told=told)
 
     def partition(self) -> bool:
-        """Some members are cut off from the others, and maybe clients with them."""
+        """Some members, often the leader alone, are cut off from the others, and maybe clients with them."""
         draw = self.world.random
         slots = self.cluster.slots
-        aside = {self._any().slot, *draw.sample(slots, draw.randint(1, len(slots) // 2))}
-        aside |= {client.host for client in self.cluster.clients if self.world.chance(0.3)}
+        leader = self.cluster.leading()
+        alone = self.world.chance(0.5)
+        aside = {leader} if alone and leader else set(draw.sample(slots, draw.randint(1, len(slots) // 2)))
+        aside |= {client.host for client in self.cluster.clients if self.world.chance(0.4)}
         hosts = [*slots, *(client.host for client in self.cluster.clients)]
-        told, seconds = self.world.chance(0.5), self.world.spread(HARM_S)
-        self._say("{} are cut off for {:.1f} s", sorted(aside), seconds)
+        told = self.world.chance(0.6)
+        self._unite(self._partitions)
+        self._say("{} are cut off from the others", sorted(aside))
         for sender in hosts:
             for to in hosts:
                 if sender != to and (sender in aside) != (to in aside):
                     self.network.close(sender, to, told=told)
-                    self.world.at(seconds, self.network.open, sender, to)
+        self.world.at(0.5 + self.world.spread(HARM_S), self._unite, self._partitions)
         return True
+
+    def _unite(self, partition: int) -> None:
+        """A partition ends; there is one at a time, or nothing would go on at all."""
+        if partition == self._partitions:
+            self._partitions += 1
+            self.network.open_all()
 
     def hold_back(self) -> bool:
         """What is sent in one direction arrives later, in one go; the connection stays, if it is not for long."""

@@ -255,6 +255,11 @@ class Network:
             for channel in [channel for channel in self.channels if wire in channel.wires]:
                 self.break_connection(channel, "nothing passes")
 
+    def open_all(self) -> None:
+        """Let everything pass."""
+        for sender, to in self.wires:
+            self.open(sender, to)
+
     def open(self, sender: int, to: int) -> None:
         """Let pass what was held back, and all that follows."""
         wire = self.wire(sender, to)

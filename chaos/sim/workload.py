@@ -69,10 +69,12 @@ class Asked(NamedTuple):
 class Workload:
     """What one client asks for next."""
 
-    def __init__(self, random: Random, number: int, pause_s: float) -> None:
+    def __init__(self, random: Random, number: int, pause_s: float, *, reads: bool = False) -> None:
+        """`reads`: it only does so, and mostly asks for what changes with every command."""
         self.pause_s = pause_s
         self._random = random
         self._number = number
+        self._kinds, self._weights = (_READ_KINDS, _READ_WEIGHTS) if reads else (_KINDS, _WEIGHTS)
         self._made = 0
         self._revision = 0
         self._bucket_ids: dict[str, int] = {}
@@ -92,7 +94,7 @@ class Workload:
         """The next call."""
         if self._first:
             return self._command(self._first.pop(0))
-        _, make = self._random.choices(_KINDS, _WEIGHTS)[0]
+        _, make = self._random.choices(self._kinds, self._weights)[0]
         asked = make(self)
         return self._query(asked) if _is_query(asked) else self._command(asked)
 
@@ -296,3 +298,12 @@ _KINDS: list[tuple[int, Callable[[Workload], Command | Query]]] = [
     (1, Workload._list_buckets),
 ]
 _WEIGHTS = [weight for weight, _ in _KINDS]
+
+_READ_KINDS: list[tuple[int, Callable[[Workload], Command | Query]]] = [
+    (5, Workload._get_space),
+    (2, Workload._get),
+    (2, Workload._get_counter),
+    (2, Workload._list),
+    (1, Workload._get_holders),
+]
+_READ_WEIGHTS = [weight for weight, _ in _READ_KINDS]
