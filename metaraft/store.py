@@ -88,6 +88,11 @@ class Walked(msgspec.Struct, frozen=True):
     set_hash: str
 
 
+ORIGIN_INDEX = 2
+"""The entry that a store made of an `Origin` begins behind: no log has what is in it, so none may begin at entry 1, as
+that of a member does which is made of nothing. Such a member is too far behind, and fetches a copy."""
+
+
 class Origin(NamedTuple):
     """What a new store is made of in place of nothing: a copy of the database of cluster `cluster_id`, which `lay`
     writes to a path, and whose rows `begin` makes those of a new cluster."""
@@ -168,7 +173,7 @@ class Store:
     def create(
         cls, directory: Path, *, cluster_id: str, limits: Limits | None = None, origin: Origin | None = None
     ) -> None:
-        """Make an empty store, or one of the rows of `origin`; no entry is applied to it yet.
+        """Make an empty store, or one of the rows of `origin`, which stands for the entries up to `ORIGIN_INDEX`.
 
         Raises Refused (StoreExists; WrongStore of the origin), Corrupt; after a crash in here nothing is there yet.
         """
@@ -184,7 +189,7 @@ class Store:
             with errors(new), env.begin(write=True) as txn:
                 rows = _found(txn, new, origin)
                 rows.note(_FORMAT_KEY, _encode(_Format(SCHEMA, cluster_id)))
-                _note_applied(rows, 0, 0)
+                _note_applied(rows, 0 if origin is None else ORIGIN_INDEX, 0)
             env.sync(True)
         sync_directory(new)
         new.replace(directory)

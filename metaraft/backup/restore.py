@@ -1,8 +1,9 @@
 """What a new cluster begins with when it is made of a snapshot file: the old one's rows, and a log of its own.
 
 Rules:
-* Every member is made from the same file by the same pure steps, so all have equal rows; their journals are new, and
-  begin as those of any new cluster (a restore restarts the log, and nothing in the rows names a place in it).
+* Every member is made from the same file by the same pure steps, so all have equal rows; their journals are new (a
+  restore restarts the log, and nothing in the rows names a place in it). They begin at entry 2, so that a member which
+  replaces one of them later, with no rows and a log of its own, is never fed from entry 1: it fetches a copy.
 * Revisions go on far above any that the old cluster may have given out after the snapshot was made (`REVISIONS_AHEAD`).
   So no version id, no cursor and no `seen` of that time can ever mean something here, and version ids of before stay.
 * The horizon stays: an acknowledgement is compared with it only if its writer read a revision of the new cluster. A
@@ -14,6 +15,7 @@ Rules:
   repeated commands stay: a client that repeats one gets what it was told, if it was told.
 """
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -23,9 +25,10 @@ import msgspec
 from cluster.config import Config, MemberConfig
 from cluster.errors import Refused
 from metaraft.backup.file import check_bytes, read_manifest
+from metaraft.journal import Journal
 from metaraft.rows import STEWARDSHIP_KEY, Kind, Rows, Space, prefix, successor
-from metaraft.server import prepare
-from metaraft.store import Origin
+from metaraft.server import journal_directory, prepare
+from metaraft.store import ORIGIN_INDEX, Origin
 
 REVISIONS_AHEAD = 1 << 40
 """How far revisions jump: at 30,000 mutations a second the old cluster would need a year to reach it (chosen)."""
@@ -52,6 +55,16 @@ def prepare_from(file: Path, config: Config, node: MemberConfig) -> None:
             check_bytes(file, manifest, lambda _count: None, opened.write)
 
     prepare(config, node, Origin(manifest.cluster_id, lay, begin_anew))
+    journal = Journal.open(
+        journal_directory(config, node),
+        cluster_id=config.cluster_id,
+        slot=node.slot,
+        incarnation=node.incarnation,
+        limits=config.limits,
+    )
+    with contextlib.closing(journal):
+        journal.reset(ORIGIN_INDEX, 0)
+        journal.sync()
 
 
 def begin_anew(rows: Rows) -> None:

@@ -1,6 +1,7 @@
 """A member made of a snapshot file: the old rows under a new cluster's name, far ahead in revisions, or nothing."""
 
 import secrets
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -17,8 +18,9 @@ from metaraft.memory_rows import MemoryRows
 from metaraft.model import DEFAULT_SPACE, Inline
 from metaraft.results import ObjectDone, StewardDone
 from metaraft.rows import STEWARDSHIP_KEY, Kind, Reader, Space, space_key
-from metaraft.server import journal_directory, store_directory
-from metaraft.store import Store
+from metaraft.server import journal_directory, prepare, store_directory
+from metaraft.store import ORIGIN_INDEX, Store
+from tests.metaraft.members import cluster_folder, equal_rows, members_of, soon, until
 from tests.metaraft.metadata import START_MS, LogEntry, batch, envelope, key_of, results
 from tests.metaraft.snapshots import LATER_MS, some_snapshot
 from tests.metaraft.stores import faults_of_file, open_store
@@ -67,7 +69,7 @@ def test_the_rows_are_the_old_ones_but_for_the_revision_and_the_steward(tmp_path
         assert was.horizon > 0
         del before[space_key(DEFAULT_SPACE)], after[space_key(DEFAULT_SPACE)]
         assert before == after
-        assert new.applied == 0
+        assert new.applied == ORIGIN_INDEX
         assert new.state_time_ms == LATER_MS
         assert new.walk().set_hash == new.facts().set_hash
     finally:
@@ -90,7 +92,7 @@ def test_all_members_are_made_equal_with_journals_that_begin_anew(tmp_path: Path
         journal = Journal.open(
             journal_directory(config, node), cluster_id=NEW, slot=node.slot, incarnation=node.incarnation, limits=SMALL
         )
-        assert (journal.term, journal.voted_for, journal.first_index, journal.last_index) == (0, None, 1, 1)
+        assert (journal.term, journal.voted_for, journal.first_index, journal.last_index) == (0, None, 2, 2)
         journal.close()
     assert len(hashes) == 1
     assert read_manifest(file).set_hash not in hashes
@@ -108,7 +110,7 @@ def test_a_restored_store_goes_on_with_the_next_revision_a_new_steward_and_known
         fresh = envelope(put, key_of(10**9 + 50), LATER_MS + 5000)
         steward = envelope(TakeStewardship("new", 0), key_of(10**9 + 51), LATER_MS + 5000)
         late = envelope(Touch(), key_of(10**9 + 52), START_MS)
-        entries = [LogEntry(1, b""), LogEntry(2, batch(LATER_MS - 10**6, [repeated, fresh, steward, late]))]
+        entries = [LogEntry(3, b""), LogEntry(4, batch(LATER_MS - 10**6, [repeated, fresh, steward, late]))]
         first, second, taken, too_late = results(store.apply(entries)[1])
         assert isinstance(first, ObjectDone)
         assert first.revision <= revision
@@ -119,6 +121,24 @@ def test_a_restored_store_goes_on_with_the_next_revision_a_new_steward_and_known
         assert store.state_time_ms == LATER_MS  # never back
     finally:
         store.close()
+
+
+async def test_a_member_made_of_nothing_comes_into_a_restored_cluster_by_a_copy(tmp_path: Path) -> None:
+    file = some_snapshot(tmp_path)
+    with cluster_folder() as config:
+        for node in config.member:
+            shutil.rmtree(config.path(node.directory))
+            prepare_from(file, config, node)
+        async with members_of(config) as (members, client):
+            await client.commit(Touch(), deadline=soon())
+            await members.stop(1, 2, 3)
+            shutil.rmtree(config.path(config.member[2].directory))
+            prepare(config, config.member[2])
+            await members.start(1, 2, 3)
+            await client.commit(Touch(), deadline=soon())
+            await until(client.status, equal_rows)
+            assert members.installed == [3]
+            members.running[3].store.walk()
 
 
 def test_no_room_makes_no_member(tmp_path: Path) -> None:
