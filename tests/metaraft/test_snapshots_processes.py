@@ -2,6 +2,7 @@
 that lags; in the end all have the same rows and nothing that was acknowledged is missing."""
 
 import itertools
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import trio
 
 from cluster.config import Config
 from cluster.exits import RoleExit
-from cluster.limits import KIB, MIB
+from cluster.limits import KIB, MIB, Limits
 from metaraft.client import MetaClient
 from metaraft.commands import CreateBucket, SetBucketSetting, Touch
 from metaraft.model import Copies
@@ -56,6 +57,15 @@ class World:
             name, value = f"s{number % 60}", b"%016d" % number * 700
             await self.client.commit(SetBucketSetting("b", name, value), deadline=soon())
             self.settings[name] = number
+
+    async def touch(self, size: int) -> None:
+        """One entry of so many bytes, which leaves no row."""
+        await self.client.commit(Touch(bytes(size)), deadline=soon())
+
+    def resident_bytes(self, slot: int) -> int:
+        """Resident memory of a member (proc(5), statm)."""
+        pages = int(Path(f"/proc/{self.processes.running[slot].pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     async def leave_behind(self, slot: int) -> None:
         """Kill a member, and write until the others' logs do not go back to its end."""
@@ -103,8 +113,8 @@ class World:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[World]:
-    with cluster_folder(limits=LIMITS) as config, processes_of(config) as processes:
+async def running(limits: Limits = LIMITS) -> AsyncIterator[World]:
+    with cluster_folder(limits=limits) as config, processes_of(config) as processes:
         processes.start(1, 2, 3)
         async with client_of(config) as client:
             world = World(config, processes, client)
@@ -131,8 +141,38 @@ async def test_a_member_that_was_down_for_more_than_the_tail_comes_back_by_a_cop
             await until(world.client.status, lambda found: found[slot - 1].role == "follower")
             back = True
         await world.comes_back(slot)
-        assert world.installed(slot) == 1
+        assert world.installed(slot)
         await until(world.client.status, lambda _: not world.leftovers())
+
+
+async def test_a_leader_keeps_its_memory_beside_a_stopped_follower_which_comes_back_by_a_copy() -> None:
+    limits = msgspec.structs.replace(LIMITS, rpc_send_queue_bytes_max=4 * MIB)
+    async with running(limits) as world:
+        leader = await world.leader()
+        slot = leader % 3 + 1
+        before = world.resident_bytes(leader)
+        world.processes.signal(signal.SIGSTOP, slot)
+        written, most = 0, 0
+        while written < 80 * MIB:
+            async with trio.open_nursery() as nursery:
+                for _ in range(16):
+                    nursery.start_soon(world.touch, 64 * KIB)
+            written += 16 * 64 * KIB
+            most = max(most, world.resident_bytes(leader))
+        assert await world.leader() == leader
+        assert most - before < 32 * MIB
+        async with trio.open_nursery() as nursery:
+            back = False
+
+            async def load() -> None:
+                while not back:
+                    await world.write(1)
+
+            nursery.start_soon(load)
+            world.processes.signal(signal.SIGCONT, slot)
+            assert await world.processes.wait(slot) == RoleExit.AGAIN
+            back = True
+        await world.comes_back(slot)
 
 
 LAGGING = [
