@@ -15,7 +15,7 @@ import trio.testing
 
 from cluster.errors import Corrupt
 from cluster.limits import Limits, Timings
-from metaraft.applier import INLINE_BYTES_MAX, Applier, DiskFailed
+from metaraft.applier import INLINE_BYTES_MAX, SLICE_ENTRIES_MAX, Applier, DiskFailed
 from metaraft.commands import (
     Batch,
     Touch,
@@ -330,6 +330,18 @@ async def test_where_nobody_waits_entries_are_gathered_into_one_transaction(
     assert database.calls == []
     await progress.until(applier, 5)
     assert database.calls == [5]
+
+
+async def test_a_long_backlog_of_small_entries_is_applied_in_slices(nursery: trio.Nursery) -> None:
+    database, progress = GatedDatabase(), Progress()
+    count = 3 * SLICE_ENTRIES_MAX + 10
+    log = ListLog(count + 1)
+    applier = Applier(log, database, on_executed=lambda _: None, on_applied=progress.applied, linger_s=0.0)
+    nursery.start_soon(applier.run)
+    applier.commit_to(count)
+    with trio.fail_after(PATIENCE_S):
+        await progress.until(applier, count)
+    assert database.calls == [SLICE_ENTRIES_MAX] * 3 + [10]
 
 
 async def test_where_somebody_waits_nothing_lingers(nursery: trio.Nursery) -> None:
