@@ -78,7 +78,10 @@ class Copies:
 
     @property
     def hold(self) -> int | None:
-        """The log is to be kept from this index on, for who installs a copy; None if for nobody."""
+        """The log is to be kept from this index on, for who installs a copy; None if for nobody, or if this member does
+        not lead: what follows is another one's to send then."""
+        if not self._leads():
+            return None
         now, held = trio.current_time(), self._held.items()
         return min((index for slot, (index, until) in held if now < until and self._match(slot) <= index), default=None)
 
