@@ -17,6 +17,7 @@ altered and then written or removed. A row that was altered and is left alone si
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -52,6 +53,13 @@ class Dispute(msgspec.Struct, frozen=True, array_like=True):
             return None
         most, count = Counter(self.hashes.values()).most_common(1)[0]
         return most if count >= majority else self.hashes.get(leader)
+
+
+class Difference(NamedTuple):
+    """A difference in words; `certain`: a majority says so."""
+
+    text: str
+    certain: bool
 
 
 class Differs(Exception):
@@ -102,7 +110,7 @@ class Comparing:
         if dispute is not None and right is not None:
             self._dispute = (dispute, right)
 
-    def verdict(self) -> str | None:
+    def verdict(self) -> Difference | None:
         """Why this member must stop, or None. Its own point decides, not what another says that it is."""
         if self._dispute is None:
             return None
@@ -118,7 +126,7 @@ class Comparing:
             return {}
         dispute, right = self._dispute
         return {
-            slot: difference(dispute, slot, found, right, self._majority)
+            slot: difference(dispute, slot, found, right, self._majority).text
             for slot, found in sorted(dispute.hashes.items())
             if found != right and not self._agrees_after(slot, dispute.index)
         }
@@ -129,12 +137,14 @@ class Comparing:
         return any(hashes[slot] == hashes[mine] for hashes in later)
 
 
-def difference(dispute: Dispute, slot: int, found: bytes, right: bytes, majority: int) -> str:
-    """The difference in words."""
+def difference(dispute: Dispute, slot: int, found: bytes, right: bytes, majority: int) -> Difference:
+    """How a slot's rows differ from those that are held to be right."""
     equal = [at for at, theirs in sorted(dispute.hashes.items()) if theirs == right and at != slot]
     whose = f"slot{'s' if len(equal) > 1 else ''} {' and '.join(map(str, equal))}"
-    doubt = "" if len(equal) >= majority else "; no majority is equal, so the leader's stand, and may be the wrong ones"
-    return (
+    certain = len(equal) >= majority
+    doubt = "" if certain else "; no majority is equal, so the leader's stand, and may be the wrong ones"
+    text = (
         f"the rows of slot {slot} differ: at index {dispute.index} their set hash is {found.hex()}, "
         f"that of {whose} is {right.hex()}{doubt}"
     )
+    return Difference(text, certain)

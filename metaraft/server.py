@@ -19,16 +19,17 @@ import msgspec
 import trio
 
 from cluster.config import Address, Config, MemberConfig, address
-from cluster.errors import Refused, Unavailable
+from cluster.errors import Corrupt, Refused, Unavailable
 from cluster.frames import FrameError
 from cluster.identity import NodeIdentity
 from cluster.limits import Limits
 from cluster.log import get_logger
 from cluster.rpc import Channel, Reply, Request, Service, serve
-from metaraft.applier import failing_disk
+from metaraft.applier import DiskFailed, failing_disk
 from metaraft.backup.sending import Backups
 from metaraft.commits import not_leader
 from metaraft.comparing import Comparing, Differs
+from metaraft.condemned import condemn
 from metaraft.core import Core, Membership, Message, Seat, decode_message, encode_message
 from metaraft.driver import Driver
 from metaraft.journal import Journal
@@ -203,10 +204,18 @@ class Member:
             listen = address(node.listen, config.base)
             listening = await nursery.start(partial(serve, service, listen, self._me, config.limits, config.timings))
             nursery.start_soon(self._tend)
-            nursery.start_soon(keep_walking, self.store.background, config.timings.walk_every_s, self._note_walk)
+            nursery.start_soon(self._walk)
             nursery.start_soon(copies.run)
             nursery.start_soon(self._fetcher.run)
             task_status.started(listening)
+
+    async def _walk(self) -> None:
+        try:
+            await keep_walking(self.store.background, self._config.timings.walk_every_s, self._note_walk)
+        except DiskFailed as error:
+            if isinstance(error.__cause__, Corrupt):
+                condemn(store_directory(self._config, self._node), str(error.__cause__))
+            raise
 
     def _note_walk(self) -> None:
         self._walked_ms = wall_ms()
@@ -291,7 +300,9 @@ class Member:
             elif status.leader is not None:
                 self._channels[status.leader].post_nowait(Method.REPORT, encode(report))
             if (difference := self._comparing.verdict()) is not None:
-                raise Differs(difference)
+                if difference.certain:
+                    condemn(store_directory(self._config, self._node), difference.text)
+                raise Differs(difference.text)
             self._weigh(report)
             await self._maybe_cut(report.log_bytes)
             if not report.short_of_space:

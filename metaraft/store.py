@@ -26,6 +26,7 @@ from cluster.errors import Corrupt, Refused
 from cluster.limits import Limits
 from metaraft import answering, machine
 from metaraft.comparing import POINT_MS, POINTS_TOLD, Point
+from metaraft.condemned import refuse_condemned
 from metaraft.lmdb_rows import LmdbReader, LmdbRows, errors, translated
 from metaraft.machine import Machine
 from metaraft.rows import SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash, unseal
@@ -203,6 +204,7 @@ class Store:
         """
         if not (directory / DATA_FILE).is_file():
             raise Refused("NoStore", f"{directory} holds no store; only the making of a cluster or member makes one")
+        refuse_condemned(directory)
         if (directory / DATA_FILE).stat().st_size == 0:  # LMDB would make an empty database of it
             raise Corrupt("StoreRot", f"the database {directory / DATA_FILE} is empty")
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -61,8 +61,9 @@ def test_the_verdict_names_index_and_both_hashes_and_says_when_it_is_in_doubt() 
     certain.decide(0.0)
     verdict = certain.verdict()
     assert verdict is not None
-    assert all(part in verdict for part in ("slot 1", "index 41", A.hex(), B.hex(), "slots 2 and 3"))
-    assert "majority" not in verdict
+    assert verdict.certain
+    assert all(part in verdict.text for part in ("slot 1", "index 41", A.hex(), B.hex(), "slots 2 and 3"))
+    assert "majority" not in verdict.text
     doubtful = leader_of(3, {1: A, 2: B})
     doubtful.decide(WAIT_S)
     assert "no majority" in doubtful.differing()[2]

@@ -59,6 +59,15 @@ async def end_in_order(processes: Processes, slot: int) -> None:
     assert await processes.wait(slot) == RoleExit.DONE
 
 
+async def stays_down(processes: Processes, slot: int) -> None:
+    """A member that was found wrong is not taken for right because it was started again."""
+    processes.start(slot)
+    assert await processes.wait(slot) == RoleExit.DISK
+    words = last_words(processes, slot)
+    assert "StoreCondemned" in words["reason"]
+    assert f"trilith member replace meta-{slot}" in words["reason"]
+
+
 @pytest.mark.parametrize("role", ["leader", "follower"])
 async def test_a_member_with_an_altered_row_is_found_by_the_others_within_seconds_of_writes(role: str) -> None:
     async with running() as (config, processes, client):
@@ -82,6 +91,7 @@ async def test_a_member_with_an_altered_row_is_found_by_the_others_within_second
         assert len(statuses) == 2
         assert [text for status in statuses for slot, text in status.differing.items() if slot == wrong]
         assert {slot for status in statuses for slot in status.differing} == {wrong}
+        await stays_down(processes, wrong)
 
 
 async def test_a_row_that_nobody_writes_again_is_found_by_the_walk() -> None:
@@ -100,4 +110,5 @@ async def test_a_row_that_nobody_writes_again_is_found_by_the_walk() -> None:
         words = last_words(processes, wrong)
         assert (words["level"], words["event"]) == ("critical", "disk_failed")
         assert "SetHashWrong" in words["reason"]
+        await stays_down(processes, wrong)
         assert f"trilith member replace meta-{wrong}" in words["reason"]

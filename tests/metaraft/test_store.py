@@ -1,6 +1,7 @@
 """The store: the same as its twin in memory, whole after every transaction, and strict about what it opens."""
 
 import itertools
+import shutil
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cluster.limits import MIB, Limits
 from metaraft.commands import (
     CreateBucket,
 )
+from metaraft.condemned import condemn
 from metaraft.machine import UnknownMeaning
 from metaraft.memory_rows import MemoryRows
 from metaraft.model import Inline, Usage, Which
@@ -375,3 +377,14 @@ def test_room_is_allocated_behind_the_last_page_and_again_when_half_is_used(tmp_
     assert again.walk().applied == index - 1
     again.close()
     assert faults_of_file(tmp_path / "s") == []
+
+
+def test_a_store_that_was_condemned_is_refused_until_it_is_another(tmp_path: Path) -> None:
+    new_store(tmp_path / "s").close()
+    condemn(tmp_path / "s", "its rows differ")
+    with pytest.raises(Corrupt, match="its rows differ") as refused:
+        open_store(tmp_path / "s")
+    assert refused.value.code == "StoreCondemned"
+    shutil.rmtree(tmp_path / "s")
+    new_store(tmp_path / "s").close()
+    condemn(tmp_path / "nowhere", "a disk that is gone")  # there is nothing to be done about it
