@@ -7,8 +7,8 @@ Rules:
   versions and uploads that refer to them; what only deleted versions refer to is no loss.
 * A copy on a disk that the metadata does not name, which an older state of it may well not know of, can be told to it:
   the daemon renews it under the present revision, and that acknowledgement goes through the log as a late one does.
-* Nothing is lost or deleted by any of this, and the cluster may serve meanwhile: no chunk is deleted within
-  `timings.horizon_s` of its last reference, so what is found missing was referred to shortly before.
+* Nothing is lost or deleted by any of this, and the walk gives way to clients. The cluster may serve meanwhile: no
+  chunk is deleted within `timings.horizon_s` of its last reference, so what is found missing was referred to lately.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ import trio
 
 from api.operations.versions import version_id
 from api.peers import Metadata
+from api.steward.politeness import polite
 from cluster.errors import TrilithError
 from cluster.limits import Timings
 from metaraft.commands import Ack, AddHolders, StoredChunk
@@ -117,10 +118,11 @@ class Census:
         """Walk. Raises what the metadata raises."""
         cursor: bytes | None = b""
         while cursor is not None:
-            page = await self._meta.read(ListChunks(cursor), deadline=self._deadline())
-            assert isinstance(page, ChunksFound)
-            if page.chunks:
-                await self._look_at(page.chunks)
+            async with polite():
+                page = await self._meta.read(ListChunks(cursor), deadline=self._deadline())
+                assert isinstance(page, ChunksFound)
+                if page.chunks:
+                    await self._look_at(page.chunks)
             self._on_chunks(len(page.chunks))
             cursor = page.cursor
         if self._lacking.missing or self._lacking.thin:
@@ -204,7 +206,8 @@ class Census:
         cursor: bytes | None = b""
         last: Affected | None = None
         while cursor is not None:
-            page = await self._meta.read(ListReferences(cursor), deadline=self._deadline())
+            async with polite():
+                page = await self._meta.read(ListReferences(cursor), deadline=self._deadline())
             assert isinstance(page, ReferencesFound)
             for reference in page.references:
                 one = self._affected(reference)
