@@ -17,6 +17,7 @@ from cluster.config import Config, address
 from cluster.errors import TrilithError
 from cluster.identity import load_identity
 from cluster.rpc import Channel
+from metaraft.attempts import COMMAND_VERSION
 from metaraft.commands import Envelope, Touch
 from metaraft.model import DEFAULT_SPACE
 from metaraft.queries import Answer, Ask, GetObject, ObjectFound
@@ -132,7 +133,7 @@ class Members:
         status = await self.status(slot)
         if status is None:
             return False
-        touch = Envelope(1, DEFAULT_SPACE, os.urandom(16), status.state_time_ms + _NOT_AFTER_MS, Touch())
+        touch = Envelope(COMMAND_VERSION, DEFAULT_SPACE, os.urandom(16), status.state_time_ms + _NOT_AFTER_MS, Touch())
         try:
             await self._channels[slot].call(Method.COMMIT, encode(touch), deadline=trio.current_time() + seconds)
         except TrilithError:
