@@ -56,17 +56,27 @@ async def run(
     say: Callable[[str], None],
 ) -> Run:
     """Faults of one kind, each of a length between two `seconds`, in a fresh cluster under `folder`; judge."""
-    dice = random.Random(seed)
-    async with (
-        Network.running(folder, dice) as network,
-        Members.connected(network.config) as members,
-        trio.open_nursery() as nursery,
-    ):
+    async with Network.running(folder, random.Random(seed)) as network:
+        return await run_in(network, target, extent, seconds=seconds, seed=seed, clients=clients, say=say)
+
+
+async def run_in(
+    network: Network,
+    target: str,
+    extent: Extent,
+    *,
+    seconds: tuple[float, float],
+    seed: int,
+    clients: int = 16,
+    say: Callable[[str], None],
+) -> Run:
+    """The same in a cluster that is up, whose links are good before and after."""
+    async with Members.connected(network.config) as members, trio.open_nursery() as nursery:
         load = Load(network.roles.access(), clients=clients, keys=40, seed=seed, large=False)
         watch = Watch(members, load.history)
         nursery.start_soon(watch.run)
         found = ledger.begun("net", target, seed=seed, clients=clients)
-        faults = _Faults(network, members, load, watch, found, seconds, dice, say)
+        faults = _Faults(network, members, load, watch, found, seconds, random.Random(seed), say)
         await run_turns(found, load, members, extent, faults.turn, say)
         nursery.cancel_scope.cancel()
     return found
