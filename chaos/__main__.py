@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from chaos import bench as bench_run
-from chaos import copy_command, fault_commands, storage_commands
+from chaos import copy_command, fault_commands, sim_commands, storage_commands
 from chaos import listings as listings_run
 from chaos.sim import campaign, simulate
 from chaos.sim.transcript import Transcript
@@ -126,7 +126,7 @@ def _seeds(seeds: str | None, seed: int | None, minutes: float | None) -> tuple[
     return int(begin), int(end)
 
 
-for command in (copy_command.copy, *fault_commands.COMMANDS, *storage_commands.COMMANDS):
+for command in (copy_command.copy, *fault_commands.COMMANDS, *sim_commands.COMMANDS, *storage_commands.COMMANDS):
     main.add_command(command)
 
 
