@@ -66,11 +66,18 @@ class Channel:
         self._on_change = on_change
         self._line: _Line | None = None
         self._up = trio.Event()
+        self._attempting = trio.CancelScope()
 
     @property
     def connected(self) -> bool:
         """A connection is ready for calls."""
         return self._line is not None
+
+    def redial(self, dial: Address) -> None:
+        """Connect there from now on. A connection to elsewhere ends, and with it the calls on it."""
+        if dial != self._dial:
+            self._dial = dial
+            self._attempting.cancel()
 
     async def wait_connected(self) -> None:
         """Wait until a connection is ready (it may be gone again when the caller runs)."""
@@ -86,7 +93,9 @@ class Channel:
         task_status.started()
         delay = _FIRST_RETRY_S
         while True:
-            failure = await self._attempt()
+            failure = "it is dialled elsewhere from now on"
+            with trio.CancelScope() as self._attempting:
+                failure = await self._attempt()
             if self._up.is_set():  # it had worked
                 self._up = trio.Event()
                 delay = _FIRST_RETRY_S

@@ -1,11 +1,12 @@
 """The local supervisor: starts the processes of one machine, restarts what dies, ends all in order.
 
-Rules: a role that ends with a code of `NOT_RESTARTED` stays down and is named; any other end is followed by a restart
-with back-off (doubling, and back to the least once it has said that it serves, or after some seconds of life). All
-start at once, and end in order: HTTP and background work, then consensus, then data. It knows no role's inside: it
-starts modules by name (`python -P -m ROLE`). Its own lock file says that it lives; its children die with it, and the
-next supervisor waits for those that are still at it. No full disk and no closed terminal ends it: what it cannot write
-down it does without.
+Rules: a role that ends with a code of `NOT_RESTARTED` stays down and is named, until somebody who has seen to it asks
+for it (`ask_to_start`: a file NAME.start in the run folder, and SIGUSR1); any other end is followed by a restart with
+back-off (doubling, and back to the least once it has said that it serves, or after some seconds of life). All start at
+once, and end in order: HTTP and background work, then consensus, then data. It knows no role's inside: it starts
+modules by name (`python -P -m ROLE`). Its own lock file says that it lives; its children die with it, and the next
+supervisor waits for those that are still at it. No full disk and no closed terminal ends it: what it cannot write down
+it does without.
 """
 
 import contextlib
@@ -32,6 +33,7 @@ from cluster.process import READY_VARIABLE, end_with_parent, opened_process, rea
 
 LOCK_FILE = "supervisor.lock"
 PID_FILE = "supervisor.pid"
+START_SUFFIX = ".start"
 _STEADY_S = 5.0  # a life this long is no crash at the start: the back-off begins anew, as after readiness
 _LOG_BYTES_MAX = 64 * 1024 * 1024  # a log that is larger is set aside; so two of these per process
 _LOG_CHECK_S = 30.0
@@ -73,6 +75,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     was_ready: bool = False  # in its last life
     stopping: trio.Event = field(default_factory=trio.Event)
+    wanted: trio.Event = field(default_factory=trio.Event)  # it is to be started though it ended for good
 
     @property
     def name(self) -> str:
@@ -99,6 +102,19 @@ def locked(run: Path) -> Iterator[None]:
             yield
         finally:
             (run / PID_FILE).unlink(missing_ok=True)
+
+
+def ask_to_start(run: Path, name: str) -> bool:
+    """Have the supervisor start a role that it has given up. False: none runs here, and nothing was asked."""
+    with opened_process(run / PID_FILE) as handle:
+        if handle is None:
+            return False
+        (run / (name + START_SUFFIX)).touch()
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGUSR1)
+        except ProcessLookupError:
+            return False
+        return True
 
 
 class Supervisor:
@@ -142,6 +158,7 @@ class Supervisor:
         """All processes kept up inside; on leaving they are ended in order and waited for."""
         self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with trio.open_nursery() as nursery:
+            await nursery.start(self._take_requests)
             nursery.start_soon(self._bound_logs)
             for child in self.children:
                 nursery.start_soon(self._keep, child)
@@ -156,6 +173,7 @@ class Supervisor:
         """End all in order and wait for them, as `_ENDING` says. None is started again."""
         for child in self.children:
             child.stopping.set()
+            child.wanted.set()
         for roles in _ENDING:
             async with trio.open_nursery() as nursery:
                 for child in self.children:
@@ -179,7 +197,10 @@ class Supervisor:
                     f"{child.name} {how_it_ended(end)} and is not restarted{': ' + why if why else ''}; "
                     f"see {self.log_file(child.name)}"
                 )
-                return
+                await child.wanted.wait()
+                child.given_up = None
+                backoff = timings.restart_backoff_min_s
+                continue
             child.restarts += 1
             if end == RoleExit.AGAIN:  # it asked for it
                 self._say(f"{child.name} {how_it_ended(end)} and is started again at once")
@@ -190,6 +211,16 @@ class Supervisor:
             with trio.move_on_after(backoff):
                 await child.stopping.wait()
             backoff = min(backoff * 2, timings.restart_backoff_max_s)
+
+    async def _take_requests(self, *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGUSR1) as asked:
+            task_status.started()
+            async for _ in asked:
+                for child in self.children:
+                    with self._tolerated(f"the request to start {child.name}"):
+                        if (self._run / (child.name + START_SUFFIX)).exists():
+                            (self._run / (child.name + START_SUFFIX)).unlink()
+                            child.wanted.set()
 
     async def _end_earlier(self, child: Child) -> None:
         """A process that outlived its supervisor (killed with -9) has been told to end; it may still hold the node's
@@ -211,6 +242,8 @@ class Supervisor:
         """One life of a child, from start to end."""
         log_file, pid_file = self.log_file(child.name), self._pid_file(child.name)
         child.was_ready = False
+        if not child.stopping.is_set():
+            child.wanted = trio.Event()
         try:
             child.process, ready = self._start(child.command, log_file)
         except OSError as error:  # no process, memory or file left: later, perhaps

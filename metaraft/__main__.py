@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from cluster.config import Config, MemberConfig, load
+from cluster.config import FILE_NAME, Config, MemberConfig, load
 from cluster.errors import Corrupt, Refused
 from cluster.exits import RoleExit
 from cluster.identity import load_identity
@@ -25,6 +25,7 @@ from metaraft.applier import DiskFailed, failing_disk
 from metaraft.backup.restore import prepare_from
 from metaraft.comparing import Differs
 from metaraft.machine import UnknownMeaning
+from metaraft.seating import Retired
 from metaraft.server import Member, prepare
 from metaraft.snapshot_install import BeginAnew
 
@@ -43,6 +44,8 @@ def main() -> int:
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="cluster.toml")
     parser.add_argument("--node", required=True, metavar="NAME", help="the member's name in it")
     parser.add_argument("--prepare", action="store_true", help="make the member's journal and database and end")
+    parser.add_argument("--incarnation", metavar="ID", help="with --prepare: of a successor in the member's slot")
+    parser.add_argument("--listen", metavar="ADDRESS", help="with --prepare: where the successor listens")
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="with --prepare: of the rows of this snapshot")
     options = parser.parse_args()
     if options.snapshot is not None and not options.prepare:
@@ -56,7 +59,7 @@ def main() -> int:
         if options.prepare:
             with failing_disk():
                 if options.snapshot is None:
-                    prepare(config, node)
+                    _prepare(options, config, node)
                 else:
                     prepare_from(options.snapshot, config, node)
         else:
@@ -64,6 +67,16 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 - the process's edge: each error becomes an exit code and a line
         return _explain(error, options.node)
     return RoleExit.DONE
+
+
+def _prepare(options: argparse.Namespace, config: Config, node: MemberConfig) -> None:
+    if options.config.name == FILE_NAME and not options.incarnation:
+        raise Refused(
+            "ClusterExists",
+            f"the cluster of {options.config} is made, and its members with it: one that is lost comes back as a new "
+            f"incarnation, by `trilith member replace {node.name}`",
+        )
+    prepare(config, node, incarnation=options.incarnation or "", listen=options.listen or "")
 
 
 async def run(node: MemberConfig, config: Config) -> None:
@@ -91,6 +104,9 @@ async def run(node: MemberConfig, config: Config) -> None:
 def _explain(error: Exception, name: str) -> int:
     leaves = list(_leaves(error))
     reason = "; ".join(str(leaf) for leaf in leaves)
+    if any(isinstance(leaf, Retired) for leaf in leaves):
+        _log.critical("retired", reason=f"{reason}. If {name} is to come back: `trilith member replace {name}`")
+        return RoleExit.CONFIG
     if any(isinstance(leaf, Differs) for leaf in leaves):
         _log.critical("member_differs", reason=f"{reason}. {_replace(name)}")
         return RoleExit.DISK

@@ -3,6 +3,7 @@
 A call finds the leader, follows it, and repeats what may be repeated; the rules are on that page.
 """
 
+import itertools
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -19,9 +20,13 @@ from metaraft.commands import Command
 from metaraft.model import DEFAULT_SPACE
 from metaraft.queries import Answer, Query
 from metaraft.results import Result
-from metaraft.wire import SERVICE, MemberStatus, Method, decode_status
+from metaraft.seats import dial_address
+from metaraft.wire import SERVICE, MemberStatus, Method, decode_members, decode_status
 
 __all__ = ["MemberStatus", "MetaClient"]
+
+SEATS_S = 1.0
+"""How often it is asked who has the slots while a member cannot be reached."""
 
 STATUS_S = 1.0
 """How long members have to say how they are."""
@@ -31,6 +36,7 @@ class MetaClient:
     """Connections to all members, kept up by `run`. Calls may be made from any task of the same trio run."""
 
     def __init__(self, config: Config, me: NodeIdentity, *, random: Random | None = None) -> None:
+        self._config = config
         self._members: dict[int, MemberConfig] = {member.slot: member for member in config.member}
         spread = random or Random(os.urandom(8))  # noqa: S311 - spreads retries, no secret
         self._known = Members(tuple(self._members), spread)
@@ -62,7 +68,27 @@ class MetaClient:
         async with trio.open_nursery() as nursery:
             for channel in self._channels.values():
                 nursery.start_soon(channel.run)
+            nursery.start_soon(self._follow_seats)
             task_status.started()
+
+    async def _follow_seats(self) -> None:
+        """While a member cannot be reached, ask others, one after the other, whether it is dialled elsewhere now."""
+        known = 0
+        for turn in itertools.count():
+            await trio.sleep(SEATS_S)
+            up = [channel for _, channel in sorted(self._channels.items()) if channel.connected]
+            if not up or len(up) == len(self._channels):
+                continue
+            try:
+                deadline = trio.current_time() + STATUS_S
+                body = await up[turn % len(up)].call(Method.MEMBERS, b"", deadline=deadline)
+            except TrilithError:  # the next one
+                continue
+            seats = decode_members(body).applied
+            if seats.index >= known:
+                known = seats.index
+                for slot, member in self._members.items():
+                    self._channels[slot].redial(dial_address(self._config, member, seats))
 
     async def commit(
         self,

@@ -193,6 +193,11 @@ class Core:
             self._member.hand_over(slot)
         return error
 
+    def lacking(self, now: float) -> dict[int, int]:
+        """How many entries each other slot lacks that answered this member, which leads, of late."""
+        clock.now = now
+        return {slot: self._log.last_index - match for slot, match in self._member.standing().matches.items()}
+
     def step(
         self,
         *,

@@ -101,7 +101,7 @@ class Elector(syncobj.SyncObj):
         """The seats in force changed. What was known of a slot's former incarnation is nothing worth."""
         seats = self.membership.seats
         self._seated = self.membership.seated(self.slot, self._incarnation)
-        self._is_voter = self._seated and seats[self.slot].voter
+        self._is_voter = self.membership.votes(self.slot, self._incarnation)
         self._voters = {slot: peer for slot, peer in self.peers.items() if seats[slot].voter}
         for slot, peer in self.peers.items():
             if peer.incarnation != seats[slot].incarnation:

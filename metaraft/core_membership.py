@@ -82,6 +82,10 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
         """Whether the slot is this incarnation's, with or without a vote."""
         return self.seats[slot].incarnation == incarnation
 
+    def votes(self, slot: int, incarnation: str) -> bool:
+        """Whether the incarnation has the slot, and votes."""
+        return self.seated(slot, incarnation) and self.seats[slot].voter
+
     def changed(self, change: Change, index: int) -> "Membership":
         """The seats from the entry `index` on. A change that does not fit them changes none."""
         seat = self.seats.get(change.slot)
@@ -96,6 +100,9 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
         return Membership(self.seats | {slot: new}, index)
 
 
+NOBODY = Membership({})
+"""No seats at all: those of rows that belong to no member."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode: msgspec.msgpack.Decoder[Change] = msgspec.msgpack.Decoder(Change)
 
@@ -103,6 +110,11 @@ _decode: msgspec.msgpack.Decoder[Change] = msgspec.msgpack.Decoder(Change)
 def encode_change(change: Change) -> bytes:
     """The change as the data of an entry."""
     return CHANGE + _encode(change)
+
+
+def is_batch(data: bytes) -> bool:
+    """Whether an entry's data are commands: neither a leader's first entry, which is empty, nor a change."""
+    return data[:1] not in (b"", CHANGE)
 
 
 def decode_change(data: bytes) -> Change:

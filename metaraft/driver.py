@@ -21,8 +21,8 @@ from cluster.limits import Limits
 from cluster.log import get_logger
 from metaraft import applier, turns
 from metaraft.applier import Applier, failing_disk
-from metaraft.commits import Executed
-from metaraft.core import Core, CoreStatus, Message, Ready
+from metaraft.commits import Executed, Reply, not_leader
+from metaraft.core import Change, Core, CoreStatus, Membership, Message, Ready
 from metaraft.journal import Journal
 from metaraft.journal_records import Entry
 from metaraft.pace import Pace
@@ -70,7 +70,9 @@ class Driver:
         send: Callable[[int, Message], None],
         limits: Limits,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        on_seats: Callable[[Membership], None] = lambda _seats: None,
     ) -> None:
+        """`on_seats` is told the seats in force when they changed."""
         self._turns = Turns(core, journal, database, limits)
         self.commits = self._turns.commits
         self.reads = self._turns.reads
@@ -80,6 +82,7 @@ class Driver:
         self._journal = journal
         self._send = send
         self._wall_ms = wall_ms
+        self._on_seats = on_seats
         self._bell = Bell()
         self._reads_bell = Bell()
         self._inbox: list[tuple[int, str, Message]] = []
@@ -122,6 +125,26 @@ class Driver:
     def wake(self) -> None:
         """Commands or reads were added."""
         self._bell.ring()
+
+    def change_members(self, change: Change, reply: Reply) -> None:
+        """Have a change of members proposed, if this member leads."""
+        if self.leads:
+            self._turns.changes.change(change, reply, trio.current_time())
+            self._bell.ring()
+        else:
+            reply.error(not_leader(self.status.leader))
+
+    def move_leader(self, slot: int, reply: Reply) -> None:
+        """Have another slot lead, if this member leads."""
+        if self.leads:
+            self._turns.changes.move(slot, reply, trio.current_time())
+            self._bell.ring()
+        else:
+            reply.error(not_leader(self.status.leader))
+
+    def lacking(self) -> dict[int, int]:
+        """At the leader: how many entries each other slot lacks that answered of late."""
+        return self._core.lacking(trio.current_time()) if self.leads else {}
 
     def cut(self, below: int) -> None:
         """Drop whole segments of the journal below an index that is durable in the database and at all members."""
@@ -171,6 +194,8 @@ class Driver:
         if (before.state, before.term, before.leader) != (status.state, status.term, status.leader):
             _log.info("role_changed", role=status.state, term=status.term, leader=status.leader, commit=status.commit)
             self._answered.set()
+        if before.membership is not status.membership:
+            self._on_seats(status.membership)
         self.applier.hurry(self._turns.hurry_to)
         if ready.reads_confirmed and ready.sync:
             self._reads_bell.ring()  # they need not wait for this sync

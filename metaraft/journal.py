@@ -33,6 +33,7 @@ from metaraft.journal_segments import (
     Segment,
     begin_segment,
     encode_vote,
+    incarnation_in,
     recover,
     rot,
     seal,
@@ -98,11 +99,12 @@ class Journal:
         *,
         cluster_id: str,
         slot: int,
-        incarnation: str,
         limits: Limits,
+        incarnation: str | None = None,
         disk: Disk | None = None,
     ) -> Self:
-        """Reads the journal back; all that is in it then is durable. Blocking.
+        """Reads the journal back; all that is in it then is durable. Blocking. `incarnation`: whose it must be, if that
+        is known.
 
         Raises Refused (NoJournal, ForeignJournal, JournalFormat, JournalInUse), Corrupt (JournalRot: what was synced
         is not there any more, the member must not start), JournalFailed.
@@ -113,7 +115,7 @@ class Journal:
         except FileNotFoundError as error:
             raise Refused("NoJournal", f"there is no folder {directory}") from error
         try:
-            owner = Owner(cluster_id, slot, incarnation)
+            owner = Owner(cluster_id, slot, incarnation or incarnation_in(disk, directory))
             recent = Recent(limits.journal_cache_bytes)
             room = min(ALLOCATE_BYTES, limits.journal_segment_bytes)
             recovered = recover(disk, directory, owner, room, recent)
@@ -159,6 +161,11 @@ class Journal:
         self._reader: tuple[int, int] | None = None  # (sequence, descriptor) of the older segment read last
 
     # What is in it
+
+    @property
+    def incarnation(self) -> str:
+        """Which life of its slot's member this is: made with the journal, and never changed."""
+        return self._owner.incarnation
 
     @property
     def term(self) -> int:

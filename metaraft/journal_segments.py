@@ -177,6 +177,16 @@ def recover(disk: Disk, directory: Path, owner: Owner, room: int, recent: Recent
     return Recovered(replay.table, segments, replay.term, replay.voted_for)
 
 
+def incarnation_in(disk: Disk, directory: Path) -> str:
+    """Whose journal it is by its oldest head; empty if there is none that can be read, which `recover` will say."""
+    found = sequences(disk, directory)
+    if not found:
+        return ""
+    path = segment_path(directory, found[0])
+    header = decode_header(_with_file(disk, path, lambda fd: disk.read(fd, HEADER_BYTES, 0)))
+    return header.incarnation if isinstance(header, Header) else ""
+
+
 def _with_file[T](disk: Disk, path: Path, use: Callable[[int], T]) -> T:
     fd = disk.open(path)
     try:

@@ -59,6 +59,7 @@ from metaraft.commands import (
     Touch,
 )
 from metaraft.conditions import refused
+from metaraft.core_membership import Membership, decode_change
 from metaraft.machine_books import Books, encode, no_such_bucket
 from metaraft.machine_steward import fenced
 from metaraft.model import DEFAULT_SPACE
@@ -67,7 +68,20 @@ from metaraft.results import (
     Failed,
     Result,
 )
-from metaraft.rows import LEVEL, STATE_KEY, Kind, Rows, Space, State, prefix, results_key, space_key, successor
+from metaraft.rows import (
+    LEVEL,
+    MEMBERSHIP_KEY,
+    STATE_KEY,
+    Kind,
+    Reader,
+    Rows,
+    Space,
+    State,
+    prefix,
+    results_key,
+    space_key,
+    successor,
+)
 
 RESULT_KEPT_MS = 60_000
 """How long past its `not_after` a command's result is kept."""
@@ -86,6 +100,7 @@ type _Kept = list[tuple[bytes, bytes]]
 
 _decode_batch = msgspec.msgpack.Decoder(Batch).decode
 _decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
+_decode_membership = msgspec.msgpack.Decoder(Membership).decode
 _decode_kept = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]]).decode
 
 
@@ -142,6 +157,12 @@ def found(rows: Rows) -> None:
     """Write the rows that a new cluster begins with."""
     rows.insert(STATE_KEY, encode(State()))
     rows.insert(space_key(DEFAULT_SPACE), encode(Space()))
+
+
+def membership(rows: Reader) -> Membership | None:
+    """The seats as of the last entry applied; None in a store from before there was such a row."""
+    row = rows.get(MEMBERSHIP_KEY)
+    return None if row is None else _decode_membership(row)
 
 
 class Machine:
@@ -210,6 +231,11 @@ class Machine:
         if kept:
             self._keep(kept, expiry_ms + RESULT_KEPT_MS)
         return results
+
+    def change_members(self, index: int, entry: bytes, first_seats: Membership) -> None:
+        """Do what the change of members in the entry `index` says. `first_seats` are meant if there is no row yet."""
+        seats = membership(self._rows) or first_seats
+        self._rows.put(MEMBERSHIP_KEY, encode(seats.changed(decode_change(entry), index)))
 
     def flush(self) -> None:
         """Write the counters: the last act of a transaction."""

@@ -18,6 +18,8 @@ Kinds and their keys (big-endian integers, so byte order is the order of numbers
 | USER_KEY | user's name, `0x00`, access key | empty: the keys of a user |
 | SETTING | space, bucket id, name | a bucket's setting, as the API encodes it |
 | STEWARDSHIP | | `Stewardship`: which process does the background work |
+| MEMBERSHIP | | `core_membership.Membership`: whose the slots are. Not there in a store older than this row, until a
+seat changes |
 | BUCKET_USAGE | space, bucket id | `Usage` |
 | OWNER_USAGE | space, owner | `Usage` |
 | VERSION | space, bucket id, key, `0x00`, ~revision | `Version`; the newest of a key comes first |
@@ -79,6 +81,7 @@ class Kind(enum.IntEnum):
     USER_KEY = 0x0B
     SETTING = 0x0C
     STEWARDSHIP = 0x0D
+    MEMBERSHIP = 0x0E
     BUCKET_USAGE = 0x10
     OWNER_USAGE = 0x11
     VERSION = 0x20
@@ -191,6 +194,7 @@ _ZERO = struct.Struct(">BIQ")
 
 STATE_KEY = bytes([Kind.STATE])
 STEWARDSHIP_KEY = bytes([Kind.STEWARDSHIP])
+MEMBERSHIP_KEY = bytes([Kind.MEMBERSHIP])
 VERSION_HEAD_BYTES = _BUCKET.size
 VERSION_TAIL_BYTES = 1 + _REVISION.size
 

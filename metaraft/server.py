@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from cluster.config import Address, Config, MemberConfig, address
+from cluster.config import Address, Config, MemberConfig
 from cluster.errors import Corrupt, Refused, Unavailable
 from cluster.frames import FrameError
 from cluster.identity import NodeIdentity
@@ -30,11 +30,13 @@ from metaraft.backup.sending import Backups
 from metaraft.commits import not_leader
 from metaraft.comparing import Comparing, Differs
 from metaraft.condemned import condemn
-from metaraft.core import Core, Membership, Message, Seat, decode_message, encode_message
+from metaraft.core import Core, Message, decode_message, encode_message
 from metaraft.driver import Driver
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
 from metaraft.rows import LEVEL
+from metaraft.seating import Seating
+from metaraft.seats import LISTEN_FILE, dial_address, first_seats, listen_address
 from metaraft.snapshot_fetching import Fetcher
 from metaraft.snapshot_install import finish
 from metaraft.snapshot_serving import Copies
@@ -77,15 +79,29 @@ def store_directory(config: Config, node: MemberConfig) -> Path:
     return config.path(node.directory) / "store"
 
 
-def prepare(config: Config, node: MemberConfig, origin: Origin | None = None) -> None:
-    """Make the journal and database of a new member. Blocking. Raises Refused if there is one, OSError; as `origin`."""
+def prepare(
+    config: Config, node: MemberConfig, origin: Origin | None = None, *, incarnation: str = "", listen: str = ""
+) -> None:
+    """Make the journal and database of a new member: of the first incarnation, or of a successor in its slot, which may
+    `listen` elsewhere. Blocking. Raises Refused if there is one, OSError; as `origin`."""
     directory = config.path(node.directory)
     if (directory / "journal").exists() or (directory / "store").exists():
         raise Refused("MemberExists", f"{directory} holds a member already; a new one would forget its votes")
     directory.mkdir(parents=True, exist_ok=True)
-    Store.create(store_directory(config, node), cluster_id=config.cluster_id, limits=config.limits, origin=origin)
+    if listen:
+        (directory / LISTEN_FILE).write_text(listen + "\n", "utf-8")
+    Store.create(
+        store_directory(config, node),
+        cluster_id=config.cluster_id,
+        limits=config.limits,
+        origin=origin,
+        first_seats=first_seats(config),
+    )
     Journal.create(
-        journal_directory(config, node), cluster_id=config.cluster_id, slot=node.slot, incarnation=node.incarnation
+        journal_directory(config, node),
+        cluster_id=config.cluster_id,
+        slot=node.slot,
+        incarnation=incarnation or node.incarnation,
     )
 
 
@@ -129,18 +145,23 @@ class Member:
             journal_directory(config, node),
             cluster_id=config.cluster_id,
             slot=node.slot,
-            incarnation=node.incarnation,
             limits=config.limits,
         )
         try:
             finish(self._directory, self.journal, Disk())
-            self.store = Store.open(store_directory(config, node), cluster_id=config.cluster_id, limits=config.limits)
+            self.store = Store.open(
+                store_directory(config, node),
+                cluster_id=config.cluster_id,
+                limits=config.limits,
+                first_seats=first_seats(config),
+            )
         except BaseException:
             self.journal.close()
             raise
         self.copying = trio.Lock()
         """Held while a copy of the database is made."""
         self._backups = Backups(self.store, self._directory, node.name, config.limits, self.copying)
+        self._seating = Seating(config, node, self.journal.incarnation, self.store, self._channels)
         self._copies = Copies(
             self.store,
             self._directory,
@@ -161,14 +182,15 @@ class Member:
     async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; started with its address.
 
-        Raises (in groups) DiskFailed, BrokenInvariant, Differs; BeginAnew: a copy of the database is to be installed.
+        Raises (in groups) DiskFailed, BrokenInvariant, Differs, Retired; BeginAnew: a copy of the database is to be
+        installed.
         """
         config, node = self._config, self._node
         with failing_disk():  # a journal and a database that do not fit each other are no better than a bad disk
             core = Core(
                 slot=node.slot,
-                incarnation=node.incarnation,
-                membership=Membership({member.slot: Seat(member.incarnation) for member in config.member}),
+                incarnation=self.journal.incarnation,
+                membership=self.store.membership,
                 journal=self.journal,
                 applied=self.store.applied,
                 now=trio.current_time(),
@@ -176,7 +198,15 @@ class Member:
                 timings=config.timings,
                 limits=config.limits,
             )
-        self.driver = Driver(core, self.journal, self.store, send=self._send, limits=config.limits, wall_ms=wall_ms)
+        self.driver = Driver(
+            core,
+            self.journal,
+            self.store,
+            send=self._send,
+            limits=config.limits,
+            wall_ms=wall_ms,
+            on_seats=self._seating.seated,
+        )
         copies = self._copies
         service = Service(
             SERVICE,
@@ -186,7 +216,12 @@ class Member:
                 Method.COPY_READ: copies.read,
                 Method.COPY_DONE: copies.done,
             },
-            inline={Method.COMMIT: self._commit, Method.READ: self._read, Method.INDEX: self._index},
+            inline={
+                Method.COMMIT: self._commit,
+                Method.READ: self._read,
+                Method.INDEX: self._index,
+                **self._seating.handlers(self.driver),
+            },
             one_way={
                 Method.RAFT: self._of_members(self._raft),
                 Method.NOTE: self._of_members(self._note),
@@ -201,12 +236,13 @@ class Member:
                     channel = self._channel(other)
                     self._channels[other.slot] = channel
                     await nursery.start(channel.run)
-            listen = address(node.listen, config.base)
+            listen = listen_address(config, node)
             listening = await nursery.start(partial(serve, service, listen, self._me, config.limits, config.timings))
             nursery.start_soon(self._tend)
             nursery.start_soon(self._walk)
             nursery.start_soon(copies.run)
             nursery.start_soon(self._fetcher.run)
+            nursery.start_soon(self._seating.ask)
             task_status.started(listening)
 
     async def _walk(self) -> None:
@@ -228,7 +264,7 @@ class Member:
 
     def _channel(self, other: MemberConfig) -> Channel:
         return Channel(
-            address(other.dial or other.listen, self._config.base),
+            dial_address(self._config, other, self.driver.status.membership),
             other.name,
             SERVICE,
             self._me,
@@ -240,7 +276,7 @@ class Member:
     # ---- between members
 
     def _send(self, slot: int, message: Message) -> None:
-        self._channels[slot].post_nowait(Method.RAFT, encode_message(self._node.incarnation, message))
+        self._channels[slot].post_nowait(Method.RAFT, encode_message(self.journal.incarnation, message))
 
     async def _call(self, slot: int, method: Method, body: bytes, deadline: float) -> bytes:
         return await self._channels[slot].call(method, body, deadline=deadline)
@@ -442,5 +478,7 @@ class Member:
                 rows=facts.rows,
                 walk_rows=self.store.background.rows,
                 walked_ms=self._walked_ms,
+                incarnation=self.journal.incarnation,
+                voter=status.membership.votes(self._node.slot, self.journal.incarnation),
             )
         )

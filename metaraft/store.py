@@ -27,9 +27,10 @@ from cluster.limits import Limits
 from metaraft import answering, machine
 from metaraft.comparing import POINT_MS, POINTS_TOLD, Point
 from metaraft.condemned import refuse_condemned
+from metaraft.core_membership import CHANGE, NOBODY, Membership, is_batch
 from metaraft.lmdb_rows import LmdbReader, LmdbRows, errors, translated
 from metaraft.machine import Machine
-from metaraft.rows import SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash, unseal
+from metaraft.rows import MEMBERSHIP_KEY, SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash, unseal
 from metaraft.walking import Walk
 
 DATA_FILE = "data.mdb"
@@ -147,8 +148,11 @@ class Store:
 
     _open: "_Open | None" = None  # executed and not committed yet
 
-    def __init__(self, directory: Path, env: lmdb.Environment, lock: int, limits: Limits) -> None:
+    def __init__(
+        self, directory: Path, env: lmdb.Environment, lock: int, limits: Limits, first_seats: Membership
+    ) -> None:
         self._directory = directory
+        self._first_seats = first_seats
         self._env = env
         self._lock = lock
         self._failed = False
@@ -172,9 +176,16 @@ class Store:
 
     @classmethod
     def create(
-        cls, directory: Path, *, cluster_id: str, limits: Limits | None = None, origin: Origin | None = None
+        cls,
+        directory: Path,
+        *,
+        cluster_id: str,
+        limits: Limits | None = None,
+        origin: Origin | None = None,
+        first_seats: Membership = NOBODY,
     ) -> None:
-        """Make an empty store, or one of the rows of `origin`, which stands for the entries up to `ORIGIN_INDEX`.
+        """Make an empty store, or one of the rows of `origin`, which stands for the entries up to `ORIGIN_INDEX`, with
+        the seats of a new cluster, if it is a member's.
 
         Raises Refused (StoreExists; WrongStore of the origin), Corrupt; after a crash in here nothing is there yet.
         """
@@ -189,6 +200,8 @@ class Store:
         with contextlib.closing(_environment(new, limits or Limits(), create=origin is None)) as env:
             with errors(new), env.begin(write=True) as txn:
                 rows = _found(txn, new, origin)
+                if first_seats != NOBODY:
+                    rows.put(MEMBERSHIP_KEY, _encode(first_seats))
                 rows.note(_FORMAT_KEY, _encode(_Format(SCHEMA, cluster_id)))
                 _note_applied(rows, 0 if origin is None else ORIGIN_INDEX, 0)
             env.sync(True)
@@ -197,8 +210,10 @@ class Store:
         sync_directory(directory.parent)
 
     @classmethod
-    def open(cls, directory: Path, *, cluster_id: str, limits: Limits | None = None) -> Self:
-        """Open what `create` made.
+    def open(
+        cls, directory: Path, *, cluster_id: str, limits: Limits | None = None, first_seats: Membership = NOBODY
+    ) -> Self:
+        """Open what `create` made. `first_seats` are those of a store that is older than the row of the seats.
 
         Raises Refused (NoStore, StoreInUse, WrongStore), Corrupt (RowRot, StoreRot), OSError.
         """
@@ -219,7 +234,7 @@ class Store:
             _fill(directory, env)
             with errors(directory), env.begin() as txn:
                 _check_format(LmdbReader(txn), directory, cluster_id)
-            return cls(directory, env, lock, limits or Limits())
+            return cls(directory, env, lock, limits or Limits(), first_seats)
         except BaseException:
             if env is not None:
                 env.close()
@@ -261,7 +276,9 @@ class Store:
                         continue
                     assert entry.index == applied + 1, "entries are applied in order, without a gap"
                     applied, term = entry.index, entry.term
-                    results.append(self._machine.apply(entry.data) if entry.data else [])
+                    if entry.data[:1] == CHANGE:
+                        self._machine.change_members(applied, entry.data, self._first_seats)
+                    results.append(self._machine.apply(entry.data) if is_batch(entry.data) else [])
                     if (second := self._machine.state_time_ms // POINT_MS) != self._second:
                         self._second = second
                         self._machine.flush()
@@ -291,6 +308,12 @@ class Store:
         self.state_time_ms = self._machine.state_time_ms
         self.level = self._machine.level
         self.revision = self._machine.revision()
+
+    @property
+    def membership(self) -> Membership:
+        """The seats as of `applied`."""
+        with self.reader() as rows:
+            return machine.membership(rows) or self._first_seats
 
     def answer(self, ask: bytes) -> bytes:
         """The encoded `Answer` to an encoded `Ask`, from one read transaction. Never waits for `apply`.

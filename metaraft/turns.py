@@ -14,9 +14,11 @@ from typing import Protocol
 import msgspec
 
 from cluster.limits import Limits
+from metaraft.changes import Changes
 from metaraft.commands import Batch
 from metaraft.commits import Commits, Executed
 from metaraft.core import Core, CoreStatus, Message, Ready
+from metaraft.core_membership import is_batch
 from metaraft.journal_records import Entry
 from metaraft.reads import TURN_S, Reads
 from metaraft.statetime import StateClock
@@ -68,6 +70,7 @@ class Turns:
         self.status = core.status
         self.hurry_to = 0
         """The highest index whose result somebody waits for."""
+        self.changes = Changes(core)
         self._core = core
         self._journal = journal
         self._database = database
@@ -84,11 +87,13 @@ class Turns:
     def step(self, inbox: Sequence[tuple[int, str, Message]], now: float, wall_ms: int) -> Ready:
         """Step the core with what came and what waits, and take over what it decided."""
         proposals = self._proposals(now, wall_ms)
-        ready = self._core.step(inbox=inbox, proposals=proposals, reads=int(self.reads.waiting), now=now)
+        reads, change = int(self.reads.waiting), self.changes.waiting
+        ready = self._core.step(inbox=inbox, proposals=proposals, reads=reads, now=now, change=change)
         before, self.status = self.status, ready.status
         self._change_role(before, now, wall_ms)
         self.commits.proposed(ready.proposed, self.status.leader)
-        for place in ready.proposed:
+        self.changes.proposed(ready.changed, self.status)
+        for place in (*ready.proposed, ready.changed):
             if place is not None:
                 self._hurry(place[0])
         if ready.read_round is not None:
@@ -104,6 +109,7 @@ class Turns:
         """Committed entries were executed: answer those who waited for them."""
         for entry in done:
             self.commits.executed(entry)
+            self.changes.executed(entry)
 
     def answer(self, applied: int, now: float, wall_ms: int, turn_s: float = TURN_S) -> bool:
         """Answer confirmed reads up to the index that can be read, for about `turn_s`. True: more could be."""
@@ -113,7 +119,7 @@ class Turns:
 
     def _proposals(self, now: float, wall_ms: int) -> list[bytes]:
         room = ENTRIES_IN_FLIGHT_MAX - self.commits.entries_in_flight
-        if room <= 0 or not self.commits.waiting:
+        if room <= 0 or not self.commits.waiting or self.changes.moving:
             return []
         return self.commits.take(self.clock.stamp(now, wall_ms), now, room)
 
@@ -134,6 +140,6 @@ class Turns:
         """State time of the last batch in the log; they never fall along it."""
         for index in range(self._journal.last_index, self._database.applied, -1):
             data = self._journal.entry(index).data
-            if data:
+            if is_batch(data):
                 return _decode_batch(data).state_time_ms
         return self._database.state_time_ms

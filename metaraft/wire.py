@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from metaraft.comparing import Dispute, Point
+from metaraft.core_membership import Change, Membership
 
 SERVICE = "metaraft"
 """Name of the service in the hello."""
@@ -22,7 +23,8 @@ ASK_BYTES_MAX = 256 * 1024
 
 
 class Method(enum.IntEnum):
-    """Methods of the service. RAFT, NOTE and REPORT are one way, between members; COPY_* are theirs too."""
+    """Methods of the service. RAFT, NOTE and REPORT are one way, between members; COPY_* are theirs too. CHANGE has the
+    body of a `core_membership.Change`, and is answered by nothing once it is done."""
 
     RAFT = 1
     COMMIT = 2
@@ -33,6 +35,9 @@ class Method(enum.IntEnum):
     COPY_OFFER = 7
     COPY_READ = 8
     COPY_DONE = 9
+    MEMBERS = 10
+    CHANGE = 11
+    MOVE_LEADER = 12
     INDEX = 15
     COPY = 16
 
@@ -111,6 +116,28 @@ class CopyPiece(msgspec.Struct, frozen=True, array_like=True):
     length: int = 0
 
 
+class MembersAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """Answer to MEMBERS, whose body is empty: who has the slots, as this member knows it.
+
+    `applied` are the seats as of what it has applied, `in_force` those that its log says. `lacking` (at the leader):
+    how many entries each other slot lacks that answered of late.
+    """
+
+    slot: int
+    incarnation: str
+    leader: int | None
+    applied: Membership
+    in_force: Membership
+    committed: bool
+    lacking: dict[int, int] = {}
+
+
+class MoveLeader(msgspec.Struct, frozen=True, array_like=True):
+    """Body of MOVE_LEADER, answered by nothing once the leader follows."""
+
+    slot: int
+
+
 class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
     """One member as it sees itself. Answer to STATUS (whose body is empty). Not linearizable.
 
@@ -149,6 +176,9 @@ class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
     """How many of its rows the walk that is under way has read."""
     walked_ms: int = 0
     """The wall clock when the last walk over all rows came to its end."""
+    incarnation: str = ""
+    voter: bool = True
+    """Whether the member has its slot and votes in it."""
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -160,4 +190,8 @@ decode_note = msgspec.msgpack.Decoder(LeaderNote).decode
 decode_report = msgspec.msgpack.Decoder(MemberReport).decode
 decode_copy_wanted = msgspec.msgpack.Decoder(CopyWanted).decode
 decode_copy_piece = msgspec.msgpack.Decoder(CopyPiece).decode
+decode_members = msgspec.msgpack.Decoder(MembersAnswer).decode
+_change_decoder: msgspec.msgpack.Decoder[Change] = msgspec.msgpack.Decoder(Change)
+decode_change = _change_decoder.decode
+decode_move = msgspec.msgpack.Decoder(MoveLeader).decode
 decode_status = msgspec.msgpack.Decoder(MemberStatus).decode

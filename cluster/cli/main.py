@@ -15,6 +15,8 @@ _MODULES = {
     **dict.fromkeys(("init", "up", "down", "node"), "lifecycle"),
     "snapshot": "snapshot",
     "status": "status",
+    "member": "members",
+    "level": "members",
     "user": "users",
     "uploads": "uploads",
     **dict.fromkeys(("mb", "rb", "ls", "versioning"), "buckets"),

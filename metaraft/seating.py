@@ -1,0 +1,119 @@
+"""Who has the slots, at one member: where the others are dialled, what is told of it, and whether it is retired itself.
+
+Rules:
+* A seat's address, if it has one, wins over the configuration's; the seats in force decide, committed or not.
+* Once a second each member asks another one for the seats. Who finds its own incarnation among those that were retired
+  there, by entries that are applied, ends (`Retired`): its disk is an old one, and what it holds counts for nothing.
+* A seat is named by its slot, and a slot by its member's name, which is from the peer's certificate.
+"""
+
+from collections.abc import Callable
+
+import trio
+
+from cluster.config import Config, MemberConfig, address
+from cluster.errors import UNDECODABLE, Refused, TrilithError
+from cluster.rpc import Channel, Reply, Request
+from metaraft.core import Membership, Retire
+from metaraft.driver import Driver
+from metaraft.seats import dial_address
+from metaraft.store import Store
+from metaraft.wire import MembersAnswer, Method, decode_change, decode_members, decode_move, encode
+
+ASK_S = 1.0
+"""How often another member is asked for the seats, and how long it has to answer."""
+
+
+class Retired(Exception):
+    """This member's incarnation was retired: end the process, and do not start it again."""
+
+
+class Seating:
+    """The seats as one member's process deals with them."""
+
+    def __init__(
+        self, config: Config, node: MemberConfig, incarnation: str, store: Store, channels: dict[int, Channel]
+    ) -> None:
+        self._config = config
+        self._node = node
+        self._incarnation = incarnation
+        self._store = store
+        self._channels = channels
+        self._members = {member.slot: member for member in config.member}
+        self._turn = 0
+
+    def retired(self, membership: Membership) -> Retired | None:
+        """What is wrong if the seats say that this member had one and was retired."""
+        seat = membership.seats[self._node.slot]
+        if self._incarnation not in seat.retired:
+            return None
+        return Retired(
+            f"this folder's incarnation {self._incarnation} of {self._node.name} (slot {self._node.slot}) was replaced "
+            f"by {seat.incarnation} and counts for nothing any more: set the folder aside"
+        )
+
+    def seated(self, membership: Membership) -> None:
+        """Other seats are in force: dial the others where they are now."""
+        for slot, channel in self._channels.items():
+            channel.redial(dial_address(self._config, self._members[slot], membership))
+
+    async def ask(self) -> None:
+        """Ask the others, one after the other, for ever. Raises Retired."""
+        while True:
+            found = self.retired(self._store.membership)
+            if found is None:
+                found = await self._ask_one()
+            if found is not None:
+                raise found
+            await trio.sleep(ASK_S)
+
+    async def _ask_one(self) -> Retired | None:
+        connected = [slot for slot, channel in sorted(self._channels.items()) if channel.connected]
+        if not connected:
+            return None
+        self._turn += 1
+        channel = self._channels[connected[self._turn % len(connected)]]
+        try:
+            body = await channel.call(Method.MEMBERS, b"", deadline=trio.current_time() + ASK_S)
+        except TrilithError:  # later, and another one
+            return None
+        return self.retired(decode_members(body).applied)
+
+    # ---- for operators
+
+    def handlers(self, driver: Driver) -> dict[int, Callable[[Request, Reply], None]]:
+        """What is asked and answered, by method."""
+
+        def members(_request: Request, reply: Reply) -> None:
+            status = driver.status
+            reply.ok(
+                encode(
+                    MembersAnswer(
+                        slot=self._node.slot,
+                        incarnation=self._incarnation,
+                        leader=status.leader,
+                        applied=self._store.membership,
+                        in_force=status.membership,
+                        committed=status.membership.index <= status.commit,
+                        lacking=driver.lacking(),
+                    )
+                )
+            )
+
+        def change(request: Request, reply: Reply) -> None:
+            asked = _decoded(decode_change, request)
+            if isinstance(asked, Retire) and asked.address:
+                address(asked.address, self._config.base)  # one that nobody could dial is refused
+            driver.change_members(asked, reply)
+
+        def move(request: Request, reply: Reply) -> None:
+            driver.move_leader(_decoded(decode_move, request).slot, reply)
+
+        return {Method.MEMBERS: members, Method.CHANGE: change, Method.MOVE_LEADER: move}
+
+
+def _decoded[T](decode: Callable[[bytes], T], request: Request) -> T:
+    try:
+        return decode(request.body)
+    except UNDECODABLE as error:
+        raise Refused("BadRequest", f"a request of {request.peer.name} cannot be read: {error}") from error
