@@ -59,6 +59,7 @@ from metaraft.commands import (
     Touch,
 )
 from metaraft.conditions import refused
+from metaraft.core_log import BrokenInvariant
 from metaraft.core_membership import Membership, decode_change
 from metaraft.machine_books import Books, encode, no_such_bucket
 from metaraft.machine_steward import fenced
@@ -233,9 +234,16 @@ class Machine:
         return results
 
     def change_members(self, index: int, entry: bytes, first_seats: Membership) -> None:
-        """Do what the change of members in the entry `index` says. `first_seats` are meant if there is no row yet."""
+        """Do what the change of members in the entry `index` says. `first_seats` are meant if there is no row yet.
+
+        Raises UnknownMeaning.
+        """
+        try:
+            change = decode_change(entry)
+        except BrokenInvariant as error:
+            raise UnknownMeaning(str(error)) from error
         seats = membership(self._rows) or first_seats
-        self._rows.put(MEMBERSHIP_KEY, encode(seats.changed(decode_change(entry), index)))
+        self._rows.put(MEMBERSHIP_KEY, encode(seats.changed(change, index)))
 
     def flush(self) -> None:
         """Write the counters: the last act of a transaction."""
