@@ -1,16 +1,21 @@
 """Simulated clusters: promises hold for seeds that are drawn at each run, and a seed is one history to the letter."""
 
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from chaos.__main__ import SEEDS, main
 from chaos.sim import campaign
 from chaos.sim.campaign import Tally, run, together
-from chaos.sim.simulate import simulate
+from chaos.sim.simulate import HARM_S, simulate
 from chaos.sim.transcript import Transcript
+from metaraft.core_member import Member
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,6 +58,39 @@ def test_promises_hold_under_all_harm(size: int) -> None:
     assert [outcome.broken for outcome in outcomes] == [""] * 3
     for counted in ("acknowledged commands", "reads"):
         assert sum(outcome.counts[counted] for outcome in outcomes) > 150
+
+
+def test_promises_hold_for_seeds_that_are_drawn_at_each_run(capsys: pytest.CaptureFixture[str]) -> None:
+    first = secrets.randbits(40)
+    with capsys.disabled():
+        click.echo(f"\nseeds {first} to {first + SEEDS - 1}")
+    tally = run(range(first, first + SEEDS), until=float("inf"), seconds=HARM_S, tell=click.echo)
+    assert tally.broken == {}
+    assert tally.seeds == SEEDS
+
+
+def test_a_violation_tells_its_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    def commit_all(member: Member) -> None:
+        member._SyncObj__raftCommitIndex = member.log.last_index
+
+    monkeypatch.setattr(Member, "_advance_commit", commit_all)
+    told: list[str] = []
+    tally = run(range(1), until=float("inf"), seconds=HARM_S, tell=told.append)
+    assert tally.broken["0"].startswith("durability: ")
+    assert "RequestVote" in told[0]
+    assert "is leader of term" in told[0]
+    assert "AppendEntries" in told[0]
+    assert told[0].endswith(f"seed 0 broke {tally.broken['0']}")
+
+
+def test_the_command_prints_a_whole_history_and_ends_with_1_for_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = CliRunner().invoke(main, ["sim", "--seed", "4", "--seconds", "1", "--trace"])
+    assert good.exit_code == 0
+    assert good.output.count("\n") > 500
+    monkeypatch.setattr(Member, "send_appends", lambda *_, **__: None)
+    bad = CliRunner().invoke(main, ["sim", "--seeds", "4-4", "--seconds", "1"])
+    assert bad.exit_code == 1
+    assert "seed 4 broke liveness" in bad.output
 
 
 PINNED = {
