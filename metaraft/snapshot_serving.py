@@ -1,7 +1,7 @@
 """The leader's side of a copy: makes one of its database when a member asks that is too far behind, and hands it out.
 
 Rules: one copy at a time, made at a limited rate and sent at a limited rate, all who fetch it together; a copy is
-handed out again as long as the log goes on where it ends. From its beginning until all who used it have caught up, or
+handed out again as long as the log goes on where it ends. From its beginning until all who used it have installed it, or
 were not heard of for a while, the log is kept from its index on (`hold`): who has installed it finds what follows. Its
 file goes when nobody fetches it any more, and with the process.
 """
@@ -83,7 +83,7 @@ class Copies:
         if not self._leads():
             return None
         now, held = trio.current_time(), self._held.items()
-        return min((index for slot, (index, until) in held if now < until and self._match(slot) <= index), default=None)
+        return min((index for slot, (index, until) in held if now < until and self._match(slot) < index), default=None)
 
     async def run(self) -> NoReturn:
         """Make copies that are wanted, and remove those that are not. Raises DiskFailed."""

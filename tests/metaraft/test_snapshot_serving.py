@@ -195,12 +195,11 @@ async def test_the_log_behind_a_copy_is_let_go_when_all_who_used_it_have_caught_
         await world.offer(slot=3)
         for slot in (2, 3):
             await world.done(copied, slot)
-            world.match[slot] = ENTRIES
-            assert world.copies.hold == ENTRIES  # it is there; that what follows is there too is not known yet
+            assert world.copies.hold == ENTRIES  # it has the file, and is not known to have installed it
             world.leads = False
             assert world.copies.hold is None
             world.leads = True
-            world.match[slot] = ENTRIES + 1
+            world.match[slot] = ENTRIES
         assert world.copies.hold is None
 
 
