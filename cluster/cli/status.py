@@ -66,7 +66,7 @@ def _print_status(facts: dict[str, Any]) -> None:
         click.echo(
             f"  {member['name']:<10} {member['role']:<10} term {member['term']}  commit {member['commit']}"
             f"  applied {member['applied']}  log {human_bytes(member['log_bytes'])}"
-            f"{_because(member['refusal'] or member['error'])}"
+            f"{_walk(member)}{_because(member['refusal'] or member['error'])}"
         )
     for chunkd in facts["chunkds"]:
         if not chunkd["up"]:
@@ -78,6 +78,12 @@ def _print_status(facts: dict[str, Any]) -> None:
             f"{_because(chunkd['reason'])}"
         )
     _print_processes(facts.get("processes", []))
+
+
+def _walk(member: dict[str, Any]) -> str:
+    """How far a member has come that is reading its rows again."""
+    walked, rows = member["walk_rows"], member["rows"]
+    return f"  rows checked {100 * walked // rows} %" if 0 < walked < rows else ""
 
 
 def _because(reason: str) -> str:

@@ -1,6 +1,7 @@
 """Disks that fail or are full under a member, on real processes under load: the short form of `trilith chaos fsync` and
-`trilith chaos disk-full`."""
+`trilith chaos disk-full`; and what a person sees of a member whose data is wrong."""
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import trio
 
 from chaos import failed_syncs, full_disks
 from chaos.failed_syncs import Fault
+from chaos.local import LocalCluster
+from metaraft.server import store_directory
+from tests.metaraft.rot import miscount_users
 
 pytestmark = pytest.mark.probe
 
@@ -33,3 +37,21 @@ async def test_a_full_disk_refuses_what_grows_and_goes_on_when_there_is_room(fol
     report = await trio.to_thread.run_sync(partial(full_disks.run, folder, target, times=1, seed=3, clients=4))
     assert (report.violations, report.lost, report.faults) == ([], 0, 1), report
     assert report.outcomes["PUT 507"] > 0
+
+
+def test_status_names_the_member_whose_rows_differ_and_what_to_do(folder: Path) -> None:
+    with LocalCluster(folder) as cluster:
+        cluster.down()
+        wrong = cluster.config.member[1]
+        miscount_users(store_directory(cluster.config, wrong))
+        cluster.up()
+        text = ""
+        deadline = time.monotonic() + 60
+        while "not running" not in text and time.monotonic() < deadline:
+            cluster.command("put", "-", "default/key", "--dir", str(folder), input="written meanwhile")
+            text = cluster.command("status", str(folder)).stdout
+        lines = [line for line in text.splitlines() if wrong.name in line]
+        assert "rows of slot 2 differ: at index" in lines[0], text
+        assert f"trilith member replace {wrong.name}" in lines[1], text
+        assert text.splitlines()[0].split()[2] == "degraded"
+        assert cluster.command("get", "default/key", "-", "--dir", str(folder)).stdout == "written meanwhile"
