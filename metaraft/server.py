@@ -316,7 +316,8 @@ class Member:
     def _report(self, slot: int, body: bytes) -> None:
         report = decode_report(body)
         self._reports[slot] = (trio.current_time(), report, report.wall_ms - wall_ms())
-        self._comparing.heard(slot, report.points, trio.current_time())
+        if slot in self.driver.status.membership.voters:  # a copy of the leader's rows is no second witness
+            self._comparing.heard(slot, report.points, trio.current_time())
 
     async def _tend(self) -> None:
         """Each second: who is short of space, what the others should know, whose rows differ, and the cut."""
