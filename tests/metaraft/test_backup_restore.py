@@ -17,7 +17,8 @@ from metaraft.journal import Journal
 from metaraft.memory_rows import MemoryRows
 from metaraft.model import DEFAULT_SPACE, Inline
 from metaraft.results import ObjectDone, StewardDone
-from metaraft.rows import STEWARDSHIP_KEY, Kind, Reader, Space, space_key
+from metaraft.rows import MEMBERSHIP_KEY, STEWARDSHIP_KEY, Kind, Reader, Space, space_key
+from metaraft.seats import first_seats
 from metaraft.server import journal_directory, prepare, store_directory
 from metaraft.store import ORIGIN_INDEX, Store
 from tests.metaraft.members import cluster_folder, equal_rows, members_of, soon, until
@@ -68,6 +69,8 @@ def test_the_rows_are_the_old_ones_but_for_the_revision_and_the_steward(tmp_path
         assert (now.revision, now.horizon) == (was.revision + REVISIONS_AHEAD, was.horizon)
         assert was.horizon > 0
         del before[space_key(DEFAULT_SPACE)], after[space_key(DEFAULT_SPACE)]
+        assert before.pop(MEMBERSHIP_KEY) != after.pop(MEMBERSHIP_KEY)
+        assert new.membership == first_seats(config)
         assert before == after
         assert new.applied == ORIGIN_INDEX
         assert new.state_time_ms == LATER_MS

@@ -230,7 +230,7 @@ def test_what_nothing_refers_to_leaves_the_disks_and_nothing_else_does(drill: Dr
     """The chunks of what came after the snapshot are strays; they go once the horizon has passed the restore."""
     site, disks = drill.site, drill.site.folder.parent / "o"
 
-    referred_to = json.loads(site.trilith("snapshot", "check", site.folder, "--json"))["chunks"]
+    referred_to: int = json.loads(site.trilith("snapshot", "check", site.folder, "--json"))["chunks"]
 
     def only_what_is_referred_to() -> bool:
         assert site.http("PUT", "/objects/time-passes", b"x").status in (200, 201)  # small: it has no chunk
