@@ -66,6 +66,7 @@ class _Kills:
         self._pauses = pauses
         self._say = say
         self._silences = found.samples.setdefault(ledger.SILENCE, [])
+        self._terms = found.samples.setdefault("terms", [])
 
     async def turn(self, number: int) -> float | None:
         """One kill and all that follows from it."""
@@ -77,9 +78,11 @@ class _Kills:
         await self._load.progress.acknowledged_since(killed)
         silence = trio.current_time() - killed
         await self._all_back(pids)
-        if not await self._hit(pids, leader.name, leader.term):
+        terms = (await self._members.leader()).term - leader.term
+        if None in pids.values() or (leader.name in pids and terms == 0):
             return None
         self._silences.append(round(silence, 4))
+        self._terms.append(terms)
         self._say(f"{number + 1}: killed {', '.join(victims)}; writes resumed after {silence:.2f} s")
         return killed
 
@@ -99,12 +102,6 @@ class _Kills:
                 return [node.name for node in config.nodes]
             case target:
                 raise ValueError(f"target {target!r} is none of {', '.join(TARGETS)}")
-
-    async def _hit(self, pids: dict[str, int | None], leader: str, term: int) -> bool:
-        """A leader that was killed leaves its term; one that had lost it before does not show what was to be shown."""
-        if None in pids.values():
-            return False
-        return leader not in pids or (await self._members.leader()).term > term
 
     async def _all_back(self, pids: dict[str, int | None]) -> None:
         """Wait until the killed processes were replaced and the cluster says that all are up."""
