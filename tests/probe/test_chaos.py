@@ -40,7 +40,9 @@ async def test_a_leader_without_a_majority_serves_nothing_and_damaged_bytes_end_
 ) -> None:
     drawn = seed()
     async with Network.running(folder, random.Random(drawn)) as network:
-        run = await partitions.run_in(network, "minority", Extent(1), seconds=(3, 3), seed=drawn, clients=8, say=said)
+        run = await partitions.run_in(
+            network, "minority", Extent(1), seconds=(4.2, 4.2), seed=drawn, clients=8, say=said
+        )
         blameless(run, 1)
         assert run.counts["reads asked of the cut off"] > 10
         assert run.counts["commits asked of the cut off"] > 10
@@ -53,7 +55,7 @@ async def test_a_leader_without_a_majority_serves_nothing_and_damaged_bytes_end_
 
 
 async def test_wrong_clocks_change_nothing_but_timestamps(folder: Path) -> None:
-    run = await clocks.run(folder, "one", Extent(1), seconds=2, seed=seed(), clients=8, say=said)
+    run = await clocks.run(folder, "one", Extent(1), seconds=2.5, seed=seed(), clients=8, say=said)
     blameless(run, 1)
     assert run.counts["jumps seen by the leader"] == 1
 
