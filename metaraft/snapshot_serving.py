@@ -1,9 +1,9 @@
 """The leader's side of a copy: makes one of its database when a member asks that is too far behind, and hands it out.
 
 Rules: one copy at a time, made at a limited rate and sent at a limited rate, all who fetch it together; a copy is
-handed out again as long as the log goes on where it ends. From its beginning until all who used it have installed it, or
-were not heard of for a while, the log is kept from its index on (`hold`): who has installed it finds what follows. Its
-file goes when nobody fetches it any more, and with the process.
+handed out again as long as the log goes on where it ends. From its beginning until all who used it have installed it,
+or were not heard of for a while, the log is kept from its index on (`hold`): who has installed it finds what follows.
+Its file goes when nobody fetches it any more, and with the process.
 """
 
 import os

@@ -11,8 +11,9 @@ Rules:
   it deletes a chunk only when the horizon has passed the moment of the restore.
 * State time goes on from the rows', by the rule that it has anyway: a first leader begins at its wall clock, if that is
   ahead.
-* The seats are the new members', whoever had them in the old cluster. Nobody is the steward: the epoch that the old one held would otherwise be waited for. Results that are kept for
-  repeated commands stay: a client that repeats one gets what it was told, if it was told.
+* The seats are the new members', whoever had them in the old cluster. Nobody is the steward: the epoch that the old one
+  held would otherwise be waited for. Results that are kept for repeated commands stay: a client that repeats one gets
+  what it was told, if it was told.
 """
 
 import contextlib
