@@ -1,6 +1,8 @@
 """Changes of members, and of the leader, on their way at the leader: who asked, and what became of it. No I/O.
 
 Rules:
+* A slot is retired only when a majority without it was heard to answer after it was asked: an entry that cannot be
+  committed would leave the cluster without a leader until the missing one is back.
 * One change at a time, in the log like a batch of commands: answered when its entry was executed here, `LeadershipLost`
   if another entry took its place, outcome unknown if leadership ended before either is known.
 * A move of the leader is answered when this member leads no more, or when it gave up.
@@ -10,12 +12,17 @@ from typing import NamedTuple
 
 from cluster.errors import OutcomeUnknown, TrilithError, Unavailable
 from metaraft.commits import Executed, Reply, not_leader
-from metaraft.core import Change, Core, CoreStatus
+from metaraft.core import Admit, Change, Core, CoreStatus
+
+CONFIRM_S = 2.0
+"""How long a change waits for the answers that show that it will not cost the majority; heartbeats are 0.1 s apart."""
 
 
 class _Asked(NamedTuple):
     change: Change
     reply: Reply
+    sequence: int
+    until: float
 
 
 class Changes:
@@ -32,18 +39,25 @@ class Changes:
         """Whether leadership is being handed over: nothing is proposed meanwhile."""
         return self._moving is not None
 
-    @property
-    def waiting(self) -> Change | None:
-        """The change to be proposed in the next step."""
-        return self._asked.change if self._asked is not None and self._place is None else None
-
     def change(self, change: Change, reply: Reply, now: float) -> None:
         """Have a change of members proposed. The member leads."""
         error = self._core.refusal(change, now) if self._asked is None else _under_way()
         if error is not None:
             reply.error(error)
         else:
-            self._asked = _Asked(change, reply)
+            self._asked = _Asked(change, reply, self._core.sequence, now + CONFIRM_S)
+
+    def due(self, now: float) -> Change | None:
+        """The change to be proposed in the next step. `proposed` must follow."""
+        asked = self._asked
+        if asked is None or self._place is not None:
+            return None
+        if isinstance(asked.change, Admit) or self._core.answered_without(asked.change.slot, asked.sequence):
+            return asked.change
+        if now >= asked.until:
+            said = f"a majority without slot {asked.change.slot} did not answer within {CONFIRM_S:.0f} s"
+            self._fail(Unavailable("CostsQuorum", said))
+        return None
 
     def move(self, slot: int, reply: Reply, now: float) -> None:
         """Have another slot lead. The member leads."""
@@ -53,12 +67,12 @@ class Changes:
         else:
             self._moving = reply
 
-    def proposed(self, place: tuple[int, int] | None, status: CoreStatus) -> None:
-        """What became of `waiting`, and how the core stands after the step."""
-        if self.waiting is not None:
+    def proposed(self, due: Change | None, place: tuple[int, int] | None, status: CoreStatus) -> None:
+        """What became of what was `due`, and how the core stands after the step."""
+        if due is not None and place is not None:
             self._place = place
-            if place is None:
-                self._fail(not_leader(status.leader) if status.state != "leader" else _under_way())
+        elif self._asked is not None and self._place is None and (due is not None or status.state != "leader"):
+            self._fail(not_leader(status.leader) if status.state != "leader" else _under_way())
         if self._place is not None and status.state != "leader" and self._place[0] > status.commit:
             self._fail(OutcomeUnknown("LeadershipLost", "leadership ended while the change was in the log"))
         if self._moving is not None and status.transfer is None:

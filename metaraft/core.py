@@ -193,6 +193,15 @@ class Core:
             self._member.hand_over(slot)
         return error
 
+    @property
+    def sequence(self) -> int:
+        """The highest number of an append that this member has sent."""
+        return self._member.sequence
+
+    def answered_without(self, slot: int, sequence: int) -> bool:
+        """Whether this member, which leads, heard a majority without that slot answer appends numbered above."""
+        return self._member.confirmed_since(sequence, without=slot)
+
     def lacking(self, now: float) -> dict[int, int]:
         """How many entries each other slot lacks that answered this member, which leads, of late."""
         clock.now = now

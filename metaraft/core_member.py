@@ -91,9 +91,10 @@ class Member(Elector):
         """Whether this leader knows all that was committed before it: an entry of its own term is."""
         return self.state == LEADER and self.commit >= self._noop_index
 
-    def confirmed_since(self, sequence: int) -> bool:
-        """Whether a majority, this leader included, answered appends numbered above `sequence`."""
-        return 1 + sum(peer.confirmed > sequence for peer in self._voters.values()) >= self._majority
+    def confirmed_since(self, sequence: int, *, without: int | None = None) -> bool:
+        """Whether a majority, this leader included (and a slot perhaps not), answered appends numbered above it."""
+        answered = (slot for slot, peer in self._voters.items() if peer.confirmed > sequence and slot != without)
+        return 1 + sum(1 for _ in answered) >= self._majority
 
     def standing(self) -> Standing:
         """How this leader stands, for who asks it to change members."""

@@ -190,13 +190,14 @@ def refusal(membership: Membership, change: Change, standing: Standing) -> Trili
         return Refused("UsedIncarnation", f"incarnation {change.successor} has, or had, slot {slot} already")
     left = membership.voters - {slot}
     there = left & {standing.leader, *standing.matches}
-    if len(there) < membership.majority:
-        return Refused(
-            "CostsQuorum",
-            f"without slot {slot} only {sorted(there)} of the voters {sorted(left)} answer; "
-            f"{membership.majority} of {len(membership.seats)} slots are needed",
-        )
-    return None
+    if len(there) >= membership.majority:
+        return None
+    kind = Refused if len(left) < membership.majority else Unavailable  # who is silent may come back
+    return kind(
+        "CostsQuorum",
+        f"without slot {slot} only {sorted(there)} of the voters {sorted(left)} answer; "
+        f"{membership.majority} of {len(membership.seats)} slots are needed",
+    )
 
 
 def transfer_refusal(membership: Membership, slot: int, standing: Standing) -> TrilithError | None:

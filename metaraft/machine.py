@@ -172,6 +172,8 @@ class Machine:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self._books = Books(rows)
+        if self._books.state.level > LEVEL:
+            raise UnknownMeaning(f"the rows are at level {self._books.state.level}; this program knows up to {LEVEL}")
         self._kept: dict[bytes, bytes] = {}  # idempotency key -> key of the row with its result
         start = prefix(Kind.RESULTS)
         for key, value in rows.scan(start, successor(start)):

@@ -87,12 +87,12 @@ class Turns:
     def step(self, inbox: Sequence[tuple[int, str, Message]], now: float, wall_ms: int) -> Ready:
         """Step the core with what came and what waits, and take over what it decided."""
         proposals = self._proposals(now, wall_ms)
-        reads, change = int(self.reads.waiting), self.changes.waiting
+        reads, change = int(self.reads.waiting), self.changes.due(now)
         ready = self._core.step(inbox=inbox, proposals=proposals, reads=reads, now=now, change=change)
         before, self.status = self.status, ready.status
         self._change_role(before, now, wall_ms)
         self.commits.proposed(ready.proposed, self.status.leader)
-        self.changes.proposed(ready.changed, self.status)
+        self.changes.proposed(change, ready.changed, self.status)
         for place in (*ready.proposed, ready.changed):
             if place is not None:
                 self._hurry(place[0])

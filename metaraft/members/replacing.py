@@ -32,6 +32,9 @@ from metaraft.wire import MembersAnswer
 NOTE_SUFFIX = ".replacing"
 """Ends the name of the file that a replacement under way is noted in."""
 
+RETIRE_S = 10.0
+"""How long it is tried to have the slot retired: a new leader must hear the others first."""
+
 END_S = 30.0
 """How long the old process may take to end: it asks once a second who has its slot."""
 
@@ -82,6 +85,7 @@ class Replacement:
     async def _retired(self) -> Seat:
         """The slot is the successor's, and that is committed."""
         plan = self._plan
+        deadline = trio.current_time() + RETIRE_S
         while True:
             leader = await self._operator.leader()
             seat = leader.in_force.seats[plan.slot]
@@ -92,10 +96,10 @@ class Replacement:
                 note_file(self._config, self._node).unlink(missing_ok=True)
                 raise Refused("ReplacedAgain", f"{self._node.name} was replaced once more meanwhile; begin anew")
             else:
-                await self._retire(leader)
+                await self._retire(leader, last=trio.current_time() > deadline)
             await trio.sleep(PAUSE_S)
 
-    async def _retire(self, leader: MembersAnswer) -> None:
+    async def _retire(self, leader: MembersAnswer, *, last: bool) -> None:
         plan = self._plan
         try:
             if leader.slot == plan.slot:
@@ -104,7 +108,7 @@ class Replacement:
             await self._operator.change(Retire(plan.slot, plan.successor, plan.address))
             self._tell(f"slot {plan.slot} is retired: the old incarnation counts for nothing from now on")
         except TrilithError as error:
-            if not may_be_done(error):
+            if last or not may_be_done(error):
                 raise
 
     def _other_voter(self, leader: MembersAnswer) -> int:
