@@ -19,7 +19,11 @@ LEADER_S = 5.0
 EQUAL_S = 60.0
 """Within this all members are equal."""
 
-SIZES = (1, 3, 3, 3, 5)
+COLLIDING, COLLIDING_DELAY_S = 0.25, 0.1
+"""How often members are as far apart as a heartbeat and their election timers nearly equal, so that elections collide,
+leaders change, and answers come when they no longer count."""
+
+SIZES = (1, 3, 3, 5)
 """Slots, as often as they are drawn."""
 
 
@@ -33,7 +37,8 @@ class Cluster:
         drawn = draw.choice(SIZES)
         self.slots = tuple(range(1, (size or drawn) + 1))
         self.seats = Membership({slot: Seat(incarnation_of(slot)) for slot in self.slots})
-        self.timings = Timings()
+        self.colliding = world.chance(COLLIDING)
+        self.timings = Timings(election_timeout_max_s=0.55) if self.colliding else Timings()
         self.limits = Limits(
             append_bytes_max=draw.choice((512, 2 * KIB, 64 * KIB)),
             entry_bytes_max=draw.choice((2 * KIB, 64 * KIB)),
@@ -44,6 +49,8 @@ class Cluster:
         self.short_of_space = False
         self.judge = Judge(self.slots)
         self.network = Network(world, self.count)
+        if self.colliding:
+            self.network.slow_down(self.slots, COLLIDING_DELAY_S)
         self.members = {slot: Member(self, slot) for slot in self.slots}
         pause_s = draw.choice((0.02, 0.05, 0.1))
         self.clients = [

@@ -12,7 +12,8 @@ Rules, and where they come from (`cluster.channel`, `cluster.outbox`):
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import permutations
 from typing import Protocol
 
 from chaos.sim.world import World
@@ -241,6 +242,12 @@ class Network:
         flight.deliver(stream.life, *flight.arguments)
 
     # ---- harm
+
+    def slow_down(self, hosts: Iterable[int], delay_s: float) -> None:
+        """These hosts are far from each other."""
+        for sender, to in permutations(hosts, 2):
+            wire = self.wire(sender, to)
+            wire.delay_s, wire.jitter_s = delay_s / 2, delay_s
 
     def close(self, sender: int, to: int, *, told: bool) -> None:
         """Let nothing pass in one direction. `told`: connections break at once, else they are given up later."""
