@@ -4,7 +4,8 @@
   those before them. Leader completeness: who leads has all that was committed in terms before. State machine safety: no
   two members execute different entries at one index, or come to other results or another set hash by it. (Ongaro and
   Ousterhout, 2014, figure 3.)
-* What a leader calls committed is on the disks of a majority. What a member said in its messages outlives its crashes.
+* A majority voted for a leader. What it takes for matching is on its follower's disk; what it calls committed is on the
+  disks of a majority. What a member said in its messages outlives its crashes.
 * Each command has its effect once, at one place in the log, and its result is what the model says there. Who was told
   a result was told that one; who was told that it did not happen was told the truth.
 * A read answers as the model does at some index: not before any that the end of an earlier call showed, and not beyond
@@ -93,14 +94,25 @@ class Judge:
         """A member made a step."""
         if status.state == "leader" and not (self._alone and self.twins[slot].term != status.term):
             self._led(slot, life, status.term, journal)
+            self._matches(slot, status, journal)
         for index in range(len(self.committed) + 1, status.commit + 1):
             self._commit(journal.entry(index), status.term)
+
+    def _matches(self, slot: int, status: CoreStatus, journal: WatchedJournal) -> None:
+        """What a leader takes for matching is on the disks of those that know of no newer term."""
+        for other, index in status.match.items():
+            twin, term = self.twins[other], journal.term_at(index)
+            if index and term is not None and twin.term == status.term and not twin.holds(index, term):
+                raise Violation("log matching", f"S{slot} takes S{other} to have its entry {index}, which is not there")
 
     def _led(self, slot: int, life: int, term: int, journal: WatchedJournal) -> None:
         known = self._leaders.get(term)
         if known is None:
             self._leaders[term] = (slot, life)
             self.counts["elections"] += 1
+            voters = {slot, *(voter for (voter, of), voted in self._votes.items() if of == term and voted == slot)}
+            if len(voters) < self._majority:
+                raise Violation("election safety", f"S{slot} leads term {term} by the votes of {sorted(voters)} alone")
             for index in range(journal.first_index, len(self.committed) + 1):
                 here = journal.term_at(index)
                 if self._committed_in[index - 1] < term and here != self.committed[index - 1].term:
