@@ -50,13 +50,13 @@ class Run(msgspec.Struct, kw_only=True):
 
 
 class Sample(msgspec.Struct, kw_only=True):
-    """All values of one name."""
+    """All values of one name. `rare` is what one in a hundred is worse than, or as bad as, and `worst` the worst: of a
+    share (`_share`) the low ones are bad, of all else the high ones."""
 
     count: int
     p50: float
-    p99: float
+    rare: float
     worst: float
-    least: float
 
 
 class Sum(msgspec.Struct, kw_only=True):
@@ -148,15 +148,15 @@ def _sum(runs: Sequence[Run]) -> Sum:
         lost=sum(run.lost for run in runs),
         violations=sum(len(run.violations) for run in runs),
         counts=counts,
-        samples={name: sample(values) for name, values in samples.items() if values},
+        samples={name: sample(name, values) for name, values in samples.items() if values},
     )
 
 
-def sample(values: Sequence[float]) -> Sample:
-    """Quantiles of at least one value: the smallest that at least that share does not exceed."""
-    ordered = sorted(values)
+def sample(name: str, values: Sequence[float]) -> Sample:
+    """Quantiles of at least one value, each of them one of the values."""
+    ordered = sorted(values, reverse=name.endswith("_share"))  # from good to bad
     at = [ordered[max(0, -(-len(ordered) * percent // 100) - 1)] for percent in (50, 99)]
-    return Sample(count=len(ordered), p50=at[0], p99=at[1], worst=ordered[-1], least=ordered[0])
+    return Sample(count=len(ordered), p50=at[0], rare=at[1], worst=ordered[-1])
 
 
 def text(total: Sum) -> str:
@@ -167,9 +167,9 @@ def text(total: Sum) -> str:
         f" {total.lost} lost, {total.violations} violations"
     ]
     lines += [f"  {name}: {count}" for name, count in total.counts.items()]
-    lines += [
-        f"  {name}: p50 {found.p50:.3f}, p99 {found.p99:.3f}, worst {found.worst:.3f}, least {found.least:.3f}"
-        f" ({found.count} values)"
-        for name, found in total.samples.items()
-    ]
+    for name, found in total.samples.items():
+        rare = "p1" if name.endswith("_share") else "p99"
+        lines.append(
+            f"  {name}: p50 {found.p50:.3f}, {rare} {found.rare:.3f}, worst {found.worst:.3f} ({found.count} values)"
+        )
     return "\n".join(lines)

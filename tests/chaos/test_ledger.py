@@ -32,7 +32,7 @@ def test_sums_are_by_target_and_their_quantiles_over_all_values() -> None:
     assert leader.acknowledged_writes == 20
     assert leader.counts == {"missed": 1}
     silence = leader.samples[ledger.SILENCE]
-    assert (silence.count, silence.p50, silence.p99, silence.worst, silence.least) == (100, 0.5, 0.7, 3.0, 0.5)
+    assert (silence.count, silence.p50, silence.rare, silence.worst) == (100, 0.5, 0.7, 3.0)
     assert (everything.target, everything.faults) == ("all", 1)
 
 
@@ -43,3 +43,8 @@ def test_a_line_that_is_no_run_is_told_with_its_number(tmp_path: Path) -> None:
         torn.write('{"date": "20')
     with pytest.raises(ValueError, match="line 2"):
         ledger.load(file)
+
+
+def test_of_a_share_the_lowest_is_the_worst() -> None:
+    found = ledger.sample("served_share", [0.25] + [0.5] + [1.0] * 98)
+    assert (found.p50, found.rare, found.worst) == (1.0, 0.5, 0.25)
