@@ -32,7 +32,7 @@ from metaraft.wire import MembersAnswer
 NOTE_SUFFIX = ".replacing"
 """Ends the name of the file that a replacement under way is noted in."""
 
-RETIRE_S = 10.0
+RETIRE_S = 5.0
 """How long it is tried to have the slot retired: a new leader must hear the others first."""
 
 END_S = 30.0

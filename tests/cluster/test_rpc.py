@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import trio
+import trio.testing
 
 from cluster.errors import Corrupt, OutcomeUnknown, Refused, Unavailable
 from cluster.limits import MIB
@@ -71,6 +72,19 @@ async def test_answers_may_come_in_another_order_and_from_outside_the_read_loop(
                 reply.ok(str(number).encode())
                 assert not reply.wanted
     assert sorted(answers) == [b"0", b"1", b"2"]
+
+
+async def test_a_channel_goes_where_it_is_told_to_dial() -> None:
+    async with running(World().service) as first, running(World().service) as second:
+        channel = await first.channel()
+        channel.redial(first.address)  # there it is already
+        await trio.testing.wait_all_tasks_blocked()
+        assert channel.connected
+        channel.redial(second.address)
+        await settle(lambda: not channel.connected)
+        first.server_scope.cancel()
+        await settle(lambda: channel.connected)
+        assert await channel.call(ECHO, b"x", deadline=soon()) == b"x"
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

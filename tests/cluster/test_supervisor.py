@@ -19,6 +19,7 @@ from cluster.supervisor import (
     Child,
     End,
     Supervisor,
+    ask_to_start,
     how_it_ended,
     last_complaint,
     last_reason,
@@ -226,6 +227,23 @@ async def test_what_must_not_be_restarted_stays_down_and_is_named(tmp_path: Path
         assert made.given_up == {"chunk-1"}
         assert made.children[1].given_up == code
     assert made.children[1].restarts == 0
+
+
+@pytest.mark.probe
+async def test_what_stays_down_is_started_again_when_somebody_asks_for_it(tmp_path: Path) -> None:
+    said = Said()
+    script = "echo life >> lives; test $(wc -l < lives) != 1 || exit 78; echo up > second; exec sleep 600"
+    made = supervisor(tmp_path, said, chunk=shell(script))
+    run = tmp_path / "run"
+    assert not ask_to_start(run, "chunk-1")  # nobody to ask
+    with locked(run):
+        async with made.running():
+            assert "is not restarted" in await said.next()
+            assert ask_to_start(run, "chunk-1")
+            with trio.fail_after(60):
+                while not (tmp_path / "second").exists() or made.given_up:  # noqa: ASYNC110 - a file tells nobody
+                    await trio.sleep(0.02)
+            assert not list(run.glob("*.start"))
 
 
 @pytest.mark.probe

@@ -171,12 +171,15 @@ class Processes:
     def start(self, *slots: int, program: list[str] | None = None) -> None:
         """Start members (as another program); they serve soon."""
         for slot in slots:
-            file = Path(self.config.base) / FILE_NAME
-            command = [sys.executable, "-P", *(program or self._program)]
-            with (Path(self.config.base) / f"{slot}.log").open("ab") as log:
-                self.running[slot] = subprocess.Popen(
-                    [*command, "--config", str(file), "--node", f"meta-{slot}"], stderr=log
-                )
+            self.start_by(slot, Path(self.config.base) / FILE_NAME, program)
+
+    def start_by(self, slot: int, file: Path, program: list[str] | None = None) -> None:
+        """Start a member by another configuration."""
+        command = [sys.executable, "-P", *(program or self._program)]
+        with (Path(self.config.base) / f"{slot}.log").open("ab") as log:
+            self.running[slot] = subprocess.Popen(
+                [*command, "--config", str(file), "--node", f"meta-{slot}"], stderr=log
+            )
 
     def signal(self, number: int, *slots: int) -> None:
         """Send members a signal."""

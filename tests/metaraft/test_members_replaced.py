@@ -24,7 +24,7 @@ from cluster.exits import RoleExit
 from metaraft.client import MetaClient
 from metaraft.commands import CreateBucket, RaiseLevel
 from metaraft.members.operator import Operator, connected, member_of
-from metaraft.members.replacing import Replacement, make_note, note_file, noted
+from metaraft.members.replacing import Replacement, make_note, note_file, noted, prepare_successor
 from metaraft.model import Copies
 from metaraft.queries import BucketsFound, ListBuckets
 from metaraft.wire import MemberStatus
@@ -202,10 +202,7 @@ def _with_the_old_disk(site: Site, name: str) -> Path:
     """The configuration of a host where a member's old disk turned up: the same name, listening elsewhere."""
     [aside] = site.folder(name).parent.glob(f"{name}.retired-*")
     node = msgspec.structs.replace(site.node(name), directory=str(aside), listen="unix:s/old")
-    there = [member for member in site.config.member if member.name != name]
-    file = Path(site.config.base, f"elsewhere-{FILE_NAME}")
-    file.write_text(dump(msgspec.structs.replace(site.config, member=(*there, node))))
-    return file
+    return _file(site.config, *(member for member in site.config.member if member.name != name), node)
 
 
 async def test_a_leader_that_is_replaced_hands_over_and_its_old_disk_counts_for_nothing() -> None:
@@ -262,6 +259,32 @@ async def test_a_member_moves_to_another_address_and_all_find_it() -> None:
         await made.load.more()
         await made.replace("meta-1")  # and stays there
         assert (await made.operator.members())[0].address == "unix:s/moved"
+
+
+async def test_a_member_moves_to_another_host_where_its_folder_is_made() -> None:
+    async with site() as made:
+        node, there = made.node("meta-3"), "unix:s/there"
+        plan = make_note(made.config, node, address=there, elsewhere=True)
+        there_node = msgspec.structs.replace(node, directory="other-host")  # as that host's file says
+        replacement = Replacement(made.operator, node, plan, made.tell)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(replacement.run)
+            assert await made.processes.wait(3) == RoleExit.CONFIG  # it finds itself retired
+            prepare_successor(made.config, there_node, plan.successor, listen=there)
+            prepare_successor(made.config, there_node, plan.successor, listen=there)  # twice is once
+            with pytest.raises(Refused) as refused:
+                prepare_successor(made.config, there_node, "0" * 32, listen=there)
+            assert refused.value.code == "MemberExists"
+            others = [member for member in made.config.member if member.slot != 3]
+            made.processes.start_by(3, _file(made.config, *others, there_node))
+        assert made.folder("meta-3").exists()  # the folder here stays as it is
+
+
+def _file(config: Config, *members: MemberConfig) -> Path:
+    """Another host's file of the same cluster."""
+    file = Path(config.base, f"elsewhere-{FILE_NAME}")
+    file.write_text(dump(msgspec.structs.replace(config, member=members)))
+    return file
 
 
 async def test_the_leader_moves_under_load_in_a_moment() -> None:
