@@ -178,7 +178,7 @@ class Machine:
                 self.proposed[place[0]] = place[1]
         if ready.read_round is not None:
             self.rounds.setdefault(ready.read_round, []).extend(reads)
-        if ready.status.state == "leader":
+        if ready.status.state == "leader" and self.disk.term == ready.status.term:  # alone, it leads before the sync
             self.world.judge.led(self.incarnation, self.life, ready.status.term, self.journal)
             self.world.safe_cut = max(self.world.safe_cut, ready.status.safe_cut)
         for slot, message in ready.appends:
@@ -456,7 +456,7 @@ class World:
             if self.replacing is not None:
                 self._replace(leader, *self.replacing)
             elif self.healed:
-                pass
+                self._end_what_was_doubtful(leader)
             elif self.random.random() < 0.5:
                 self._hand_over(leader, self.random.choice(self.slots))
             elif len(self.slots) > 1:
@@ -491,6 +491,12 @@ class World:
             self.replaced += 1
         else:
             self._change(leader, Admit(slot, successor))
+
+    def _end_what_was_doubtful(self, leader: Machine) -> None:
+        """A retirement that nobody heard of may have happened all the same."""
+        for slot, seat in leader.core.status.membership.seats.items():
+            if not seat.voter:
+                self.replacing = slot, seat.incarnation
 
     def _copy(self, leader: Machine, machine: Machine) -> None:
         """What the leader has cut from its log goes out of band: as a copy of its state."""
