@@ -129,7 +129,7 @@ class Member(Elector):
         """Take one message in, but for: any from no member or a retired one, and an answer that is for another
         incarnation, or not from the one that has the seat."""
         node, asker = self._nodes.get(slot), asker_of(message)
-        if node is None or incarnation in self.membership.seats[slot].retired:
+        if node is None or incarnation in self.seats.committed(self.commit).seats[slot].retired:
             return
         if asker is None or (asker == self._incarnation and self.membership.seated(slot, incarnation)):
             self.outbox.asker = incarnation

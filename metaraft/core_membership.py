@@ -8,8 +8,9 @@ Rules:
 * A change is in force from when it is appended until it is truncated. A leader appends one at a time, the one before it
   and an entry of its own term being committed; it retires neither itself nor whom a majority cannot do without.
 * A vote and an acknowledgement count if they come from the seat's incarnation. A request is answered to whoever was not
-  retired from its slot: who is asked may know the newest seats later than who asks (Ongaro, 4.1). For the same reason
-  a learner answers requests for its vote, as in etcd's raft: it may be admitted without knowing it yet.
+  retired from its slot for good, which is when that is committed: who is asked may know the newest seats later than who
+  asks (Ongaro, 4.1), or hold a change that never came about. For the same reason a learner answers requests for its
+  vote, as in etcd's raft: it may be admitted without knowing it yet.
 
 Source: Ongaro's dissertation, 4.1 to 4.2; his 'bug in single-server membership changes' (raft-dev, 2015) for the entry
 of the leader's own term.
@@ -140,6 +141,10 @@ class Seats:
     def current(self) -> Membership:
         """The seats in force."""
         return self._history[-1][1]
+
+    def committed(self, commit: int) -> Membership:
+        """The newest seats that no truncation can undo."""
+        return next(seats for _, seats in reversed(self._history) if seats.index <= commit)
 
     def appended(self, index: int, term: int, data: bytes) -> None:
         """An entry was added to the log."""

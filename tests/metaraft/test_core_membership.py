@@ -232,6 +232,17 @@ def test_a_change_that_was_not_committed_when_the_leader_changed_is_rolled_back(
     assert cluster.acknowledged == [7]
 
 
+def test_who_had_retired_a_member_in_vain_follows_it_when_it_leads() -> None:
+    cluster = led()
+    drop(cluster, 0, 1, 2)
+    change(cluster, Retire(2, "2.1"))  # nobody hears of it
+    drop(cluster, 0)
+    elect(cluster, 2, 1)
+    settle(cluster, 0, 1, 2)
+    assert cluster.log(0) == cluster.log(2)
+    assert cluster.cores[0].status.membership == seats_of((0, 1, 2))
+
+
 def test_a_change_that_is_in_a_log_is_in_force_after_a_restart() -> None:
     cluster = led()
     thought = _lose_a_change(cluster)
