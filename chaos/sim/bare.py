@@ -12,8 +12,8 @@ The application is a list of numbers; each is put once, at any member, and the l
 the leader: the best that a user can do with it. The library's own loop goes on after an exception, and so does this.
 """
 
+import copy
 import logging
-import pickle
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -57,7 +57,7 @@ FAILURES = (
     KeyError,
     TypeError,
     ValueError,
-    pickle.UnpicklingError,
+    library.pickle.UnpicklingError,
     struct.error,
 )
 """Exceptions that its loop survives."""
@@ -185,12 +185,12 @@ class BareProcess:
         channel = self.channels.get(slot)
         if channel is None:
             return False
-        frame = pickle.dumps(message)
+        frame = copy.deepcopy(message)  # the library's transport pickles it
         self.world.note(self.member.name, "to S{}: {}", slot, message)
         to = self.cluster.members[slot]
-        return self.cluster.network.send(channel.forth, len(frame), to.hand_over, self.member.slot, frame)
+        return self.cluster.network.send(channel.forth, len(repr(frame)), to.hand_over, self.member.slot, frame)
 
-    def receive(self, sender: int, frame: bytes) -> None:
+    def receive(self, sender: int, frame: Any) -> None:
         """A message arrives: its loop wakes."""
         self._inbox.append((sender, frame))
         self.wake()
@@ -211,7 +211,7 @@ class BareProcess:
         clock.now = self.world.now
         library.random = self.world.random
         for sender, frame in inbox:
-            self._attempt(self.list.wires.receive, Node(sender), pickle.loads(frame))  # noqa: S301 - the library's own
+            self._attempt(self.list.wires.receive, Node(sender), frame)
         self._attempt(self.list.doTick, 0.0)
         self._judge()
 
@@ -274,7 +274,7 @@ class BareMember:
             if self.process is not None:
                 self.process.thaw()
 
-    def hand_over(self, life: int, sender: int, frame: bytes) -> None:
+    def hand_over(self, life: int, sender: int, frame: Any) -> None:
         """A message arrives at the process of that life."""
         if self.process is not None and self.process.life == life:
             self.process.run(self.process.receive, sender, frame)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from chaos.sim.network import FIRST_CLIENT
 from chaos.sim.workload import Asked, Workload
 from cluster.errors import OutcomeUnknown, TrilithError
 from cluster.frames import decode_error
@@ -18,9 +19,6 @@ from metaraft.wire import Method, decode_commit_answer, decode_read_answer
 if TYPE_CHECKING:
     from chaos.sim.cluster import Cluster
 
-FIRST_HOST = 100
-"""Hosts from here on are clients'."""
-
 _decode_result: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)
 _decode_answer: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
@@ -31,7 +29,7 @@ class Client:
     def __init__(self, cluster: "Cluster", number: int, workload: Workload) -> None:
         self.cluster = cluster
         self.world = cluster.world
-        self.host = FIRST_HOST + number
+        self.host = FIRST_CLIENT + number
         self.name = f"C{number}"
         self.resting = False
         self.paused = False

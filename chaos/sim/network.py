@@ -5,7 +5,9 @@ Rules, and where they come from (`cluster.channel`, `cluster.outbox`):
   of a connection: a full queue drops what is posted.
 * When a connection breaks, some first part of what was on its way still arrives, even after frames of the connection
   that follows it, and the rest is lost. Nothing is sent again by the channel itself, so the product has no duplicates
-  but a client's own; as a fault that goes beyond it, the last frames of a broken connection may arrive once more.
+  but a client's own; as a fault that goes beyond it, the last frames of a broken connection between members may arrive
+  once more. (Not a client's: one that no leader took is told that it did not happen, and a copy of it that came by
+  itself would make that a lie which no member could prevent.)
 * A closed wire holds frames back, as a sender that repeats its segments does, until it opens or the connection breaks.
   One direction may be closed alone. A new connection needs both.
 * What was sent to a process never reaches the next process on that host, which resets the connection instead.
@@ -17,6 +19,9 @@ from itertools import permutations
 from typing import Protocol
 
 from chaos.sim.world import World
+
+FIRST_CLIENT = 100
+"""Hosts from this number on are clients', below it members'."""
 
 FRAMES_MAX = 400
 """Frames on their way in one direction; one more is dropped (stands for `rpc_send_queue_bytes_max`)."""
@@ -60,7 +65,7 @@ class Wire:
         self.reset()
 
     def reset(self) -> None:
-        """As good as it gets. Closed wires stay closed: see `Network.open`."""
+        """As good as it gets."""
         self.delay_s, self.jitter_s, self.loss, self.bytes_per_s = 0.0003, 0.0005, 0.0, 1e9
         self.closed = False
 
@@ -193,7 +198,7 @@ class Network:
                     flight.lost = True
                     self.world.at(late, self._come_late, stream, flight)
             for flight in (*stream.arrived, *stream.flying):
-                if self.repeats and self.world.chance(self.repeats):
+                if channel.sender.host < FIRST_CLIENT and self.repeats and self.world.chance(self.repeats):
                     self._count("frames repeated")
                     self.world.at(self.world.spread(2 * STALE_S), self._come_late, stream, flight)
             stream.flying.clear()
@@ -280,4 +285,4 @@ class Network:
 
 
 def _name(host: int) -> str:
-    return f"S{host}" if host < 100 else f"C{host - 100}"
+    return f"S{host}" if host < FIRST_CLIENT else f"C{host - FIRST_CLIENT}"

@@ -524,7 +524,7 @@ class World:
     def heal(self) -> None:
         """End all harm; the operator ends what was begun."""
         self.healed = True
-        self.end(self.fault)
+        self.end(self.fault, self._part)
         for link in self.links.values():
             link.delay_s, link.loss = 0.001, 0.0
         self._mend()
