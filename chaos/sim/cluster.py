@@ -23,6 +23,8 @@ COLLIDING, COLLIDING_DELAY_S = 0.25, 0.1
 """How often members are as far apart as a heartbeat and their election timers nearly equal, so that elections collide,
 leaders change, and answers come when they no longer count."""
 
+COLLIDING_SIZES = (3, 5)
+
 SIZES = (1, 3, 3, 5)
 """Slots, as often as they are drawn."""
 
@@ -34,10 +36,10 @@ class Cluster:
         draw = world.random
         self.world = world
         self.engine = engine
-        drawn = draw.choice(SIZES)
+        self.colliding = world.chance(COLLIDING)
+        drawn = draw.choice(COLLIDING_SIZES if self.colliding else SIZES)
         self.slots = tuple(range(1, (size or drawn) + 1))
         self.seats = Membership({slot: Seat(incarnation_of(slot)) for slot in self.slots})
-        self.colliding = world.chance(COLLIDING)
         self.timings = Timings(election_timeout_max_s=0.55) if self.colliding else Timings()
         self.limits = Limits(
             append_bytes_max=draw.choice((512, 2 * KIB, 64 * KIB)),
@@ -72,10 +74,7 @@ class Cluster:
         """End all harm."""
         self.world.note("--", "all is healed")
         self.short_of_space = False
-        self.network.repeats = 0.0
-        self.network.open_all()
-        for wire in self.network.wires.values():
-            wire.reset()
+        self.network.mend()
         for member in self.members.values():
             member.sync_s = 0.001
             member.fuse = None

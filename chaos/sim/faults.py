@@ -33,7 +33,9 @@ class Faults:
         kinds = list(KINDS)
         if len(cluster.slots) == 1:
             kinds = [kind for kind in kinds if kind not in BETWEEN_MEMBERS]
-        self._kinds = draw.sample(kinds, draw.randint(1, KINDS_MAX))
+        if cluster.colliding:
+            kinds = [kind for kind in kinds if kind in COLLIDING]
+        self._kinds = draw.sample(kinds, draw.randint(1, min(len(kinds), KINDS_MAX)))
         self._pause_s = draw.choice((0.2, 0.6, 1.5))
         self._partitions = 0
 
@@ -313,6 +315,11 @@ KINDS: dict[str, Callable[[Faults], bool]] = {
     "clock jump": Faults.jump_clock,
     "paused client": Faults.pause_client,
 }
+
+COLLIDING = frozenset(
+    {"kill", "power cut", "pause", "close one way", "close both ways", "partition", "hold back", "repeat frames"}
+)
+"""What makes members vote: all the harm that a seed has whose elections collide."""
 
 BETWEEN_MEMBERS = frozenset({"partition"})
 """What needs more than one."""

@@ -86,21 +86,11 @@ def test_a_violation_tells_its_story(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_prints_a_whole_history_and_ends_with_1_for_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
     good = CliRunner().invoke(main, ["sim", "--seed", "4", "--seconds", "1", "--trace"])
     assert good.exit_code == 0
-    assert good.output.count("\n") > 500
+    assert good.output.count("\n") > 200
     monkeypatch.setattr(Member, "send_appends", lambda *_, **__: None)
     bad = CliRunner().invoke(main, ["sim", "--seeds", "4-4", "--seconds", "1"])
     assert bad.exit_code == 1
     assert "seed 4 broke liveness" in bad.output
-
-
-PINNED = {
-    375: "a follower that was paused applied and cut its log before its core had handed the entries out",
-}
-
-
-@pytest.mark.parametrize("seed", PINNED)
-def test_what_a_seed_has_found_stays_mended(seed: int) -> None:
-    assert simulate(seed).broken == ""
 
 
 def test_tallies_add_up(tmp_path: Path) -> None:
