@@ -57,7 +57,7 @@ FAILURES = (
     KeyError,
     TypeError,
     ValueError,
-    library.pickle.UnpicklingError,
+    library.pickle.pickle.UnpicklingError,
     struct.error,
 )
 """Exceptions that its loop survives."""

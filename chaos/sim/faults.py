@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from chaos.sim import recall
 from chaos.sim.member import Member
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Faults:
         self._kinds = draw.sample(kinds, draw.randint(1, min(len(kinds), KINDS_MAX)))
         self._pause_s = draw.choice((0.2, 0.6, 1.5))
         self._partitions = 0
+        self._plotting = False
 
     def begin(self) -> None:
         """Do harm from now on."""
@@ -186,6 +188,22 @@ class Faults:
             self._partitions += 1
             self.network.open_all()
 
+    def recall(self) -> bool:
+        """A leader is deposed and recalled (`chaos.sim.recall`)."""
+        leader = self.cluster.leading()
+        if leader is None or len(self.cluster.slots) < recall.SLOTS_MIN or self._plotting:
+            return False
+        self._unite(self._partitions)
+        self._plotting = True
+        follower = self.world.random.choice([slot for slot in self.cluster.slots if slot != leader])
+        self._say("S{} is to be deposed and recalled, and S{} heard late", leader, follower)
+        recall.Recall(self.cluster, leader, follower, self._give_up).begin()
+        return True
+
+    def _give_up(self) -> None:
+        self._plotting = False
+        self.network.open_all()
+
     def hold_back(self) -> bool:
         """What is sent in one direction arrives later, in one go; the connection stays, if it is not for long."""
         sender, to = self._pair()
@@ -303,6 +321,7 @@ KINDS: dict[str, Callable[[Faults], bool]] = {
     "close one way": Faults.close_one_way,
     "close both ways": Faults.close_both_ways,
     "partition": Faults.partition,
+    "recalled leader": Faults.recall,
     "hold back": Faults.hold_back,
     "slow wire": Faults.slow_wire,
     "break connection": Faults.break_connection,
@@ -317,7 +336,17 @@ KINDS: dict[str, Callable[[Faults], bool]] = {
 }
 
 COLLIDING = frozenset(
-    {"kill", "power cut", "pause", "close one way", "close both ways", "partition", "hold back", "repeat frames"}
+    {
+        "kill",
+        "power cut",
+        "pause",
+        "close one way",
+        "close both ways",
+        "partition",
+        "recalled leader",
+        "hold back",
+        "repeat frames",
+    }
 )
 """What makes members vote: all the harm that a seed has whose elections collide."""
 

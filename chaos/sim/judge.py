@@ -102,7 +102,7 @@ class Judge:
         """What a leader takes for matching is on the disks of those that know of no newer term."""
         for other, index in status.match.items():
             twin, term = self.twins[other], journal.term_at(index)
-            if index and term is not None and twin.term == status.term and not twin.holds(index, term):
+            if index and term is not None and twin.term <= status.term and not twin.holds(index, term):
                 raise Violation("log matching", f"S{slot} takes S{other} to have its entry {index}, which is not there")
 
     def _led(self, slot: int, life: int, term: int, journal: WatchedJournal) -> None:

@@ -262,6 +262,10 @@ class Network:
         wire.closed = True
         self.world.at(0.0 if told else self.world.spread(NOTICE_S), self._notice, wire)
 
+    def hold(self, sender: int, to: int) -> None:
+        """Let nothing pass in one direction, and no connection break by that."""
+        self.wire(sender, to).closed = True
+
     def _notice(self, wire: Wire) -> None:
         if wire.closed:
             for channel in [channel for channel in self.channels if wire in channel.wires]:
