@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # Most tests wait, for processes and for disks: two at a time are nearly twice as fast.
-SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := -n 2 --dist loadscope --no-loadscope-reorder
 STAMP := $(VENV)/installed
 DIR ?= ./data
 ARGS ?=

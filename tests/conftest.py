@@ -4,11 +4,20 @@ The tests of clients are one group: they use one cluster, and their environments
 """
 
 import signal
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-_CLIENTS = Path(__file__).parent / "clients"
+_CLIENTS = PurePosixPath("tests/clients")
+
+
+class _ByFile(LoadScopeScheduling):
+    """A worker gets all tests of a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return str(_CLIENTS) if PurePosixPath(file).is_relative_to(_CLIENTS) else file
 
 
 def pytest_configure() -> None:
@@ -17,9 +26,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name each test's group (`--dist loadgroup`)."""
-    for item in items:
-        group = "clients" if item.path.is_relative_to(_CLIENTS) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _ByFile:
+    """What shares out the tests, whatever `--dist` says."""
+    return _ByFile(config, log)
