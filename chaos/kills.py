@@ -18,7 +18,10 @@ from chaos.local import LocalCluster
 from chaos.members import PATIENCE_S, Members
 from chaos.turns import Extent, run_turns
 
-TARGETS = ("leader", "follower", "chunkd", "api", "all")
+KINDS = ("leader", "follower", "chunkd", "api", "all")
+
+TARGETS = (*KINDS, "each")
+"""What is killed; `each`: all kinds in turn."""
 
 _OF_METADATA = frozenset({"leader", "follower"})
 """Targets whose load is nearly all metadata."""
@@ -87,8 +90,11 @@ class _Kills:
         return killed
 
     def _victims(self, number: int, leader: str) -> list[str]:
-        config = self._cluster.config
-        match self._run.target:
+        config, target = self._cluster.config, self._run.target
+        if target == "each":
+            number, kind = divmod(number, len(KINDS))
+            target = KINDS[kind]
+        match target:
             case "leader":
                 return [leader]
             case "follower":
@@ -100,7 +106,7 @@ class _Kills:
                 return [config.api[number % len(config.api)].name]
             case "all":
                 return [node.name for node in config.nodes]
-            case target:
+            case _:
                 raise ValueError(f"target {target!r} is none of {', '.join(TARGETS)}")
 
     async def _all_back(self, pids: dict[str, int | None]) -> None:

@@ -119,6 +119,17 @@ class Roles:
                 )
             time.sleep(0.02)
 
+    def mend(self) -> None:
+        """Start what is dead, continue what is stopped, and wait until all is up again."""
+        dead = [name for name, process in self.processes.items() if process.poll() is not None]
+        for name in set(self.processes).difference(dead):
+            self.kill(name, signal.SIGCONT)
+        for name in dead:
+            self.start(name, wait=False)
+        for name in dead:
+            self.wait_ready(name)
+        self.wait_cluster_ready()
+
     def wait_cluster_ready(self, *, timeout_s: float = 60.0) -> None:
         """Wait until an API says that the default bucket is there and that every role is up: they serve before, and a
         write in that time has fewer copies."""

@@ -9,6 +9,8 @@ from pathlib import PurePosixPath
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.folders import wait_removed
+
 _CLIENTS = PurePosixPath("tests/clients")
 
 
@@ -24,6 +26,11 @@ def pytest_configure() -> None:
     """A shell that runs the tests in its background ignores SIGINT for them, and so would all that they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    """Nothing is left behind."""
+    wait_removed()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _ByFile:

@@ -8,12 +8,13 @@ import pytest
 
 from tests.clients.programs import Programs
 from tests.clients.store import Store, roles_with_https
+from tests.folders import short_folder
 
 
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[Store]:
     """The cluster of all tests here; each has buckets of its own."""
-    with tempfile.TemporaryDirectory(prefix="trilith-test-") as folder, roles_with_https(Path(folder, "c")) as roles:
+    with short_folder() as folder, roles_with_https(folder / "c") as roles:
         yield Store(roles)
 
 

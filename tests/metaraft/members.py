@@ -5,7 +5,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -20,6 +19,7 @@ from metaraft.client import MetaClient
 from metaraft.server import Member, prepare
 from metaraft.snapshot_install import BeginAnew
 from metaraft.wire import MemberStatus
+from tests.folders import short_folder
 
 SMALL = Limits(map_bytes=64 * MIB, free_bytes_min=0, free_percent_min=0.0)
 """Limits of a test cluster: a small map, and any disk will do."""
@@ -31,8 +31,8 @@ PATIENCE_S = 60.0
 @contextmanager
 def cluster_folder(*, members: int = 3, limits: Limits = SMALL, timings: Timings | None = None) -> Iterator[Config]:
     """A prepared cluster of members in a short folder, removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="tl") as folder:
-        (Path(folder) / "s").mkdir(mode=0o700)
+    with short_folder() as folder:
+        (folder / "s").mkdir(mode=0o700)
         made = Config(
             format=FORMAT,
             cluster_id=secrets.token_hex(16),
@@ -49,7 +49,7 @@ def cluster_folder(*, members: int = 3, limits: Limits = SMALL, timings: Timings
             limits=limits,
             timings=timings or Timings(),
         )
-        file = Path(folder) / FILE_NAME
+        file = folder / FILE_NAME
         file.write_text(dump(made))
         config = load(file)
         for member in config.member:

@@ -1,7 +1,6 @@
 """What the client makes of what members say, with members that say what a test wants (over real sockets)."""
 
 import secrets
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -32,6 +31,7 @@ from metaraft.results import (
     Failed,
 )
 from metaraft.wire import SERVICE, CommitAnswer, MemberStatus, Method, ReadAnswer, encode
+from tests.folders import short_folder
 from tests.metaraft.members import identity, soon
 
 NOW_MS = 5_000_000
@@ -111,7 +111,7 @@ class Scripted:
 @asynccontextmanager
 async def facing(*members: Scripted, down: tuple[int, ...] = ()) -> AsyncIterator[MetaClient]:
     """A client that is connected to all members but those that are down."""
-    with tempfile.TemporaryDirectory(prefix="tl") as folder:
+    with short_folder() as folder:
         config = Config(
             format=1,
             cluster_id=secrets.token_hex(16),

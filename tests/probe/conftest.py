@@ -1,7 +1,6 @@
 """Clusters of real processes, each in a folder of its own, ended by their own ids."""
 
 import http.client
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from chaos.roles import Roles
 from cluster.cli.access import Access
+from tests import folders
 
 
 @dataclass
@@ -62,15 +62,15 @@ class Http:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder with a short path (Unix sockets) that is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="trilith-test-") as name:
-        yield Path(name, "c")
+    with folders.short_folder() as made:
+        yield made / "c"
 
 
 @pytest.fixture(scope="module")
 def short_folder() -> Iterator[Path]:
     """The same for all tests of a module."""
-    with tempfile.TemporaryDirectory(prefix="trilith-test-") as name:
-        yield Path(name, "c")
+    with folders.short_folder() as made:
+        yield made / "c"
 
 
 @pytest.fixture
