@@ -44,8 +44,6 @@ def main() -> int:
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="cluster.toml")
     parser.add_argument("--node", required=True, metavar="NAME", help="the member's name in it")
     parser.add_argument("--prepare", action="store_true", help="make the member's journal and database and end")
-    parser.add_argument("--incarnation", metavar="ID", help="with --prepare: of a successor in the member's slot")
-    parser.add_argument("--listen", metavar="ADDRESS", help="with --prepare: where the successor listens")
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="with --prepare: of the rows of this snapshot")
     options = parser.parse_args()
     if options.snapshot is not None and not options.prepare:
@@ -58,10 +56,7 @@ def main() -> int:
             raise Refused("WrongRole", f"{options.node} is not a metadata member in {options.config}")
         if options.prepare:
             with failing_disk():
-                if options.snapshot is None:
-                    _prepare(options, config, node)
-                else:
-                    prepare_from(options.snapshot, config, node)
+                _prepare(options.snapshot, config, node)
         else:
             trio.run(run, node, config)
     except Exception as error:  # noqa: BLE001 - the process's edge: each error becomes an exit code and a line
@@ -69,14 +64,18 @@ def main() -> int:
     return RoleExit.DONE
 
 
-def _prepare(options: argparse.Namespace, config: Config, node: MemberConfig) -> None:
-    if options.config.name == FILE_NAME and not options.incarnation:
+def _prepare(snapshot: Path | None, config: Config, node: MemberConfig) -> None:
+    made = Path(config.base, FILE_NAME)
+    if made.exists():  # while the cluster is made, its file has another name
         raise Refused(
             "ClusterExists",
-            f"the cluster of {options.config} is made, and its members with it: one that is lost comes back as a new "
+            f"the cluster of {made} is made, and its members with it: one that is lost comes back as a new "
             f"incarnation, by `trilith member replace {node.name}`",
         )
-    prepare(config, node, incarnation=options.incarnation or "", listen=options.listen or "")
+    if snapshot is None:
+        prepare(config, node)
+    else:
+        prepare_from(snapshot, config, node)
 
 
 async def run(node: MemberConfig, config: Config) -> None:

@@ -14,15 +14,11 @@ from cluster.config import FILE_NAME, Config, MemberConfig, address, load
 from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.identity import operator_identity
 from metaraft.commands import RaiseLevel
-from metaraft.core import Membership
+from metaraft.core import Membership, Seat
+from metaraft.members.folders import incarnation_of, prepare_successor
+from metaraft.members.notes import Plan, make_note, noted
 from metaraft.members.operator import CHANGE_S, Member, Operator, connected, member_of
-from metaraft.members.replacing import (
-    Plan,
-    Replacement,
-    make_note,
-    noted,
-    prepare_successor,
-)
+from metaraft.members.replacing import Replacement
 from metaraft.wire import MembersAnswer
 
 _DIR = click.option(
@@ -107,13 +103,14 @@ def move_leader(name: str, directory: str | None) -> None:
 @click.argument("name")
 @click.option("--address", "new_address", default="", help="Where it is dialled from now on (tcp:HOST:PORT).")
 @click.option("--elsewhere", is_flag=True, help="The successor will run on another host, at --address.")
+@click.option("--anew", is_flag=True, help="Give up the successor of a replacement under way; choose another.")
 @_DIR
 @_YES
 @command
-def replace(name: str, new_address: str, elsewhere: bool, directory: str | None, yes: bool) -> None:
+def replace(name: str, new_address: str, elsewhere: bool, anew: bool, directory: str | None, yes: bool) -> None:
     """Replace member NAME by a successor with an empty disk, live; a lost or rotten one, or one that moves.
 
-    If it is interrupted, the same command goes on where it was.
+    If it is interrupted, the same command goes on where it was; with --anew it goes on with another successor.
     """
     config = _config(directory)
     node = member_of(config, name)
@@ -127,26 +124,24 @@ def replace(name: str, new_address: str, elsewhere: bool, directory: str | None,
             f"{name} is the only member: nobody could feed a successor. Make a new cluster of a snapshot: "
             "`trilith snapshot restore FILE DIRECTORY`",
         )
-    plan = noted(config, node)
+    found = noted(config, node)
+    plan = None if anew else found
     if plan is not None and (new_address not in ("", plan.address) or elsewhere != plan.elsewhere):
         raise Refused(
             "OtherReplacement",
             f"a replacement of {name} is under way, at {plan.address or 'the same address'}; end it first by "
-            f"`trilith member replace {name}{_options(plan)}`",
+            f"`trilith member replace {name}{_options(plan)}`, or give its successor up by --anew",
         )
 
     async def act(operator: Operator) -> None:
         leader = await operator.leader()
         _refuse_what_costs_the_quorum(leader.in_force, leader, node)
         _tell_plan(config, node, plan, new_address, elsewhere=elsewhere)
+        if anew and found is not None:
+            say(f"  incarnation {found.successor}, which was to be its successor, counts for nothing either")
         if not yes and not click.confirm("Go on?", err=True):
             raise Refused("NotConfirmed", "nothing was changed")
         made = plan or make_note(config, node, address=new_address, elsewhere=elsewhere)
-        if elsewhere:
-            say(
-                f"on the new host: trilith member prepare {name} {made.successor} --listen {new_address}, "
-                f"then start it: python -P -m metaraft --config {FILE_NAME} --node {name}"
-            )
         await Replacement(operator, node, made, say).run()
 
     _operate(config, act)
@@ -193,10 +188,28 @@ def prepare(name: str, incarnation: str, listen: str, directory: str | None) -> 
         raise Refused("BadIncarnation", f"{incarnation!r} is no incarnation: 32 hex digits, as `replace` printed them")
     if listen:
         address(listen, config.base)
+
+    async def act(operator: Operator) -> None:
+        _refuse_unawaited(node, incarnation, (await operator.leader()).in_force.seats[node.slot])
+
+    if incarnation_of(config.path(node.directory)) != incarnation:
+        _operate(config, act)
     prepare_successor(config, node, incarnation, listen=listen)
     click.echo(
         f"made {config.path(node.directory)}; start it: python -P -m metaraft --config {FILE_NAME} --node {name}"
     )
+
+
+def _refuse_unawaited(node: MemberConfig, incarnation: str, seat: Seat) -> None:
+    """Only whom the members wait for is made, and once: who votes already was, and would come without its promises."""
+    if seat.incarnation != incarnation:
+        raise Refused("NotSeated", f"slot {node.slot} is of incarnation {seat.incarnation}, not {incarnation}")
+    if seat.voter:
+        raise Refused(
+            "MadeBefore",
+            f"incarnation {incarnation} votes in slot {node.slot} already; if its disk is lost, "
+            f"`trilith member replace {node.name}` chooses another",
+        )
 
 
 @main.command()

@@ -1,36 +1,27 @@
 """Replacing a member: its slot is given to a successor with an empty disk, which is admitted once it has caught up.
 
 Rules:
-* The successor's incarnation is chosen once and noted in a file beside the member's folder before anything is asked, so
-  a replacement that was interrupted, anywhere, is ended by the same command, whatever of it was done.
+* The successor's incarnation is chosen and noted beside the member's folder before anything is asked, so a replacement
+  that was interrupted, anywhere, is ended by the same command, whatever of it was done.
 * The order is what makes it safe: retired (committed) first, so that the old disk counts for nothing; then its process
   ends by itself, its folder is set aside, and only then is a successor made in its place, wholly or not at all.
+* A successor is made once. One whose folder is lost, though it was made or votes, is retired like any other member, and
+  another is chosen: what the lost one promised is not asked of it.
 * Nothing is deleted.
 """
 
-import fcntl
-import os
-import secrets
-import shutil
-from pathlib import Path
 from typing import Protocol
 
-import msgspec
 import trio
 
-from cluster.config import Config, MemberConfig
-from cluster.errors import Corrupt, Refused, TrilithError, Unavailable
+from cluster.config import FILE_NAME, MemberConfig
+from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.supervisor import ask_to_start
 from metaraft.core import Admit, Retire, Seat
-from metaraft.journal_disk import Disk
-from metaraft.journal_segments import incarnation_in
+from metaraft.members.folders import Held, incarnation_of, prepare_successor, set_aside
+from metaraft.members.notes import Plan, make_note, note_file, was_made
 from metaraft.members.operator import PAUSE_S, Operator, may_be_done
-from metaraft.server import prepare
-from metaraft.store import sync_directory
 from metaraft.wire import MembersAnswer
-
-NOTE_SUFFIX = ".replacing"
-"""Ends the name of the file that a replacement under way is noted in."""
 
 RETIRE_S = 5.0
 """How long it is tried to have the slot retired: a new leader must hear the others first."""
@@ -40,17 +31,6 @@ END_S = 30.0
 
 START_S = 30.0
 """How long the successor may take to answer."""
-
-_LOCK = Path("journal", "lock")
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """A replacement under way: whose slot it is, and who gets it."""
-
-    slot: int
-    successor: str
-    address: str = ""
-    elsewhere: bool = False
 
 
 class Teller(Protocol):
@@ -75,7 +55,12 @@ class Replacement:
         """Do what is left to be done. Raises Refused, Unavailable (what to do next), Corrupt, OSError."""
         seat = await self._retired()
         if not self._plan.elsewhere:
+            if self._lost(seat):
+                self._choose_another()
+                seat = await self._retired()
             await self._make(seat)
+        elif not seat.voter:
+            self._tell_where_to_make_it()
         if not seat.voter:
             await self._fed()
             await self._admitted()
@@ -119,6 +104,16 @@ class Replacement:
             raise Refused("CostsQuorum", f"{self._node.name} leads and no other voter answers it")
         return min(known, key=lambda slot: known[slot])
 
+    def _lost(self, seat: Seat) -> bool:
+        """The successor was made, and what was made is not here."""
+        made = seat.voter or was_made(self._config, self._node, self._plan.successor)
+        return made and incarnation_of(self._folder) != self._plan.successor
+
+    def _choose_another(self) -> None:
+        lost = self._plan
+        self._plan = make_note(self._config, self._node, address=lost.address, elsewhere=lost.elsewhere)
+        self._tell(f"the successor {lost.successor} was made and is lost: it is replaced by {self._plan.successor}")
+
     async def _make(self, seat: Seat) -> None:
         """The successor's folder is there and its process is asked for."""
         if incarnation_of(self._folder) != self._plan.successor:
@@ -132,10 +127,17 @@ class Replacement:
         else:
             self._tell(f"no supervisor runs here: start {self._node.name} now, as it was started before")
 
-    async def _ended(self) -> "_Held":
+    def _tell_where_to_make_it(self) -> None:
+        plan, name = self._plan, self._node.name
+        self._tell(
+            f"on the new host: trilith member prepare {name} {plan.successor} --listen {plan.address}, "
+            f"then start it: python -P -m metaraft --config {FILE_NAME} --node {name}"
+        )
+
+    async def _ended(self) -> Held:
         """Wait until the old process has let its folder go; it is kept from being opened again."""
         deadline = trio.current_time() + END_S
-        while (held := _Held.take(self._folder)) is None:
+        while (held := Held.take(self._folder)) is None:
             if trio.current_time() > deadline:
                 raise Unavailable(
                     "StillRunning",
@@ -145,17 +147,9 @@ class Replacement:
         return held
 
     def _set_aside(self) -> None:
-        if not self._folder.exists():
-            return
-        old = incarnation_of(self._folder) or "empty"
-        aside = self._folder.with_name(f"{self._folder.name}.retired-{old[:12]}")
-        number = 1
-        while aside.exists():
-            number += 1
-            aside = aside.with_name(f"{self._folder.name}.retired-{old[:12]}-{number}")
-        self._folder.rename(aside)
-        sync_directory(aside.parent)
-        self._tell(f"the old folder is set aside as {aside}; delete it when you need it no more")
+        aside = set_aside(self._folder)
+        if aside is not None:
+            self._tell(f"the old folder is set aside as {aside}; delete it when you need it no more")
 
     def _prepare(self, listen: str) -> None:
         prepare_successor(self._config, self._node, self._plan.successor, listen=listen)
@@ -197,85 +191,3 @@ class Replacement:
                 said = lacks
                 self._tell(f"{self._node.name} lacks {lacks} entries")
             await trio.sleep(PAUSE_S)
-
-
-class _Held:
-    """The lock of a member's journal, taken in its process's place."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    @classmethod
-    def take(cls, folder: Path) -> "_Held | None":
-        """None: a process has it."""
-        try:
-            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return cls(-1)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return cls(descriptor)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-
-
-def prepare_successor(config: Config, node: MemberConfig, incarnation: str, *, listen: str) -> None:
-    """Make a successor's folder, wholly or not at all. Blocking. Raises Refused (MemberExists), OSError."""
-    folder = config.path(node.directory)
-    if folder.exists():
-        if incarnation_of(folder) == incarnation:
-            return
-        raise Refused("MemberExists", f"{folder} is there already, of incarnation {incarnation_of(folder) or 'none'}")
-    new = folder.with_name(folder.name + ".successor")
-    shutil.rmtree(new, ignore_errors=True)
-    prepare(config, msgspec.structs.replace(node, directory=str(new)), incarnation=incarnation, listen=listen)
-    new.rename(folder)
-    sync_directory(folder.parent)
-
-
-def incarnation_of(folder: Path) -> str:
-    """Whose folder it is; empty if none can be read."""
-    try:
-        return incarnation_in(Disk(), folder / "journal")
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-
-
-def note_file(config: Config, node: MemberConfig) -> Path:
-    """Where a replacement under way is noted."""
-    folder = config.path(node.directory)
-    return folder.with_name(folder.name + NOTE_SUFFIX)
-
-
-def noted(config: Config, node: MemberConfig) -> Plan | None:
-    """The replacement that is under way. Raises Corrupt (BadNote)."""
-    file = note_file(config, node)
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Plan)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as error:
-        raise Corrupt("BadNote", f"{file} is no note of a replacement: {error}; `trilith member list`") from error
-
-
-def make_note(config: Config, node: MemberConfig, *, address: str, elsewhere: bool) -> Plan:
-    """Choose a successor, and note it for good."""
-    plan = Plan(node.slot, secrets.token_hex(16), address, elsewhere)
-    file = note_file(config, node)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(file.name + ".new")
-    with new.open("wb") as written:
-        written.write(msgspec.json.encode(plan))
-        written.flush()
-        os.fsync(written.fileno())
-    new.rename(file)
-    sync_directory(file.parent)
-    return plan

@@ -16,6 +16,7 @@ from cluster.config import FILE_NAME, FORMAT, Config, MemberConfig, dump, load
 from cluster.identity import NodeIdentity
 from cluster.limits import MIB, Limits, Timings
 from metaraft.client import MetaClient
+from metaraft.seating import Retired
 from metaraft.server import Member, prepare
 from metaraft.snapshot_install import BeginAnew
 from metaraft.wire import MemberStatus
@@ -105,6 +106,8 @@ class Members:
         self.running: dict[int, Member] = {}
         self.installed: list[int] = []
         """Slots that ended to install a copy of the database, once for each time; they go on at once."""
+        self.retired: list[int] = []
+        """Slots that ended because they found themselves retired."""
         self._nursery = nursery
         self._scopes: dict[int, trio.CancelScope] = {}
         self._ended: dict[int, trio.Event] = {}
@@ -132,6 +135,7 @@ class Members:
 
     async def _live(self, slot: int, task_status: trio.TaskStatus[None]) -> bool:
         """One life of a member. True: it ended to begin anew."""
+        again = False
         node = next(member for member in self.config.member if member.slot == slot)
         member = Member(self.config, node, identity(self.config, node.name))
         try:
@@ -141,8 +145,8 @@ class Members:
                 task_status.started()
         except* BeginAnew:
             again = True
-        else:
-            again = False
+        except* Retired:
+            self.retired.append(slot)
         finally:
             self.running.pop(slot, None)
             member.close()

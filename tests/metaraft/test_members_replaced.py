@@ -23,8 +23,10 @@ from cluster.errors import OutcomeUnknown, Refused, Unavailable
 from cluster.exits import RoleExit
 from metaraft.client import MetaClient
 from metaraft.commands import CreateBucket, RaiseLevel
+from metaraft.members.folders import prepare_successor
+from metaraft.members.notes import make_note, note_file, noted
 from metaraft.members.operator import Operator, connected, member_of
-from metaraft.members.replacing import Replacement, make_note, note_file, noted, prepare_successor
+from metaraft.members.replacing import Replacement
 from metaraft.model import Copies
 from metaraft.queries import BucketsFound, ListBuckets
 from metaraft.wire import MemberStatus

@@ -1,0 +1,196 @@
+"""A successor is made once: by notes on disk, and on three members in this trio run."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+
+from cluster.config import FILE_NAME, Config, MemberConfig
+from cluster.errors import Corrupt, Refused
+from cluster.exits import RoleExit
+from metaraft.members.folders import incarnation_of, prepare_successor
+from metaraft.members.notes import MADE_SUFFIX, make_note, note_file, note_made, noted, was_made
+from metaraft.members.operator import Operator, connected
+from metaraft.members.replacing import Replacement
+from tests.metaraft.members import PATIENCE_S, Members, cluster_folder, identity, members_of
+
+FIRST, SECOND = "1" * 32, "2" * 32
+
+
+class Interrupted(Exception):
+    """The command was ended from outside."""
+
+
+@dataclass
+class Site:
+    """Three members in this trio run, and an operator of the third."""
+
+    members: Members
+    operator: Operator
+    nursery: trio.Nursery
+    told: list[str] = field(default_factory=list)
+    node: MemberConfig = field(init=False)
+    folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.node = self.members.config.member[2]
+        self.folder = self.members.config.path(self.node.directory)
+
+    def tell(self, text: str) -> None:
+        """What the operator is told; who is to be started is started."""
+        self.told.append(text)
+        if "start meta-3 now" in text:
+            self.nursery.start_soon(self.members.start, 3)
+
+    async def replace(self, tell: Callable[[str], None] | None = None) -> None:
+        """The whole of a replacement, or what is left of it."""
+        config = self.members.config
+        plan = noted(config, self.node) or make_note(config, self.node, address="", elsewhere=False)
+        with trio.fail_after(PATIENCE_S):
+            await Replacement(self.operator, self.node, plan, tell or self.tell).run()
+
+    async def seat(self) -> str:
+        """Whose the third slot is."""
+        return (await self.operator.leader()).in_force.seats[3].incarnation
+
+
+@asynccontextmanager
+async def site() -> AsyncIterator[Site]:
+    """Three members; the third has lost its disk."""
+    with cluster_folder() as config:
+        async with (
+            members_of(config) as (members, _),
+            connected(config, identity(config, "operator")) as operator,
+            trio.open_nursery() as nursery,
+        ):
+            made = Site(members, operator, nursery)
+            await members.stop(3)
+            shutil.rmtree(made.folder)
+            yield made
+            nursery.cancel_scope.cancel()
+
+
+def interrupted_at(said: str, tell: Callable[[str], None]) -> Callable[[str], None]:
+    """A teller that ends the command when this is said."""
+
+    def interrupting(text: str) -> None:
+        tell(text)
+        if said in text:
+            raise Interrupted
+
+    return interrupting
+
+
+def some_member(config: Config) -> tuple[MemberConfig, Path]:
+    """A member whose folder is lost."""
+    node = config.member[2]
+    folder = config.path(node.directory)
+    shutil.rmtree(folder)
+    return node, folder
+
+
+async def test_a_successor_whose_disk_is_lost_before_it_voted_comes_back_as_another() -> None:
+    async with site() as made:
+        with pytest.raises(Interrupted):
+            await made.replace(interrupted_at("made the successor's", made.tell))
+        lost = incarnation_of(made.folder)
+        assert await made.seat() == lost
+        shutil.rmtree(made.folder)
+        await made.replace()
+        assert f"the successor {lost} was made and is lost" in " ".join(made.told)
+        seats = (await made.operator.leader()).in_force.seats
+        assert seats[3].retired == (made.node.incarnation, lost)
+        assert seats[3].voter
+        assert seats[3].incarnation == incarnation_of(made.folder)
+        assert not note_file(made.members.config, made.node).exists()
+
+
+async def test_a_successor_that_votes_and_is_lost_comes_back_as_another_though_it_is_noted_still() -> None:
+    async with site() as made:
+        config = made.members.config
+        lost = make_note(config, made.node, address="", elsewhere=False).successor
+        note = note_file(config, made.node)
+        noted_before = note.read_bytes()
+        await made.replace()
+        note.write_bytes(noted_before)  # an instant before the end
+        await made.members.stop(3)
+        shutil.rmtree(made.folder)
+        made.folder.with_name(made.folder.name + MADE_SUFFIX).unlink()
+        await made.replace()
+        seats = (await made.operator.leader()).in_force.seats
+        assert seats[3].retired == (made.node.incarnation, lost)
+        assert seats[3].voter
+
+
+async def test_on_another_host_only_whom_the_members_wait_for_is_made() -> None:
+    async with site() as made:
+        command = [sys.executable, "-P", "-m", "metaraft.members", "prepare", "meta-3"]
+        for incarnation, code in ((SECOND, b"NotSeated"), (made.node.incarnation, b"MadeBefore")):
+            arguments = [incarnation, "--dir", made.members.config.base]
+            done = await trio.run_process([*command, *arguments], check=False, capture_stderr=True)
+            assert done.returncode == 1
+            assert code in done.stderr
+            assert not made.folder.exists()
+
+
+def test_an_incarnation_is_made_once_and_then_never_again() -> None:
+    with cluster_folder() as config:
+        node, folder = some_member(config)
+        for _ in range(2):  # twice is once
+            prepare_successor(config, node, FIRST, listen="")
+            assert incarnation_of(folder) == FIRST
+        with pytest.raises(Refused) as refused:
+            prepare_successor(config, node, SECOND, listen="")
+        assert refused.value.code == "MemberExists"
+        shutil.rmtree(folder)
+        for lost in (FIRST, node.incarnation):
+            with pytest.raises(Refused, match="--anew") as refused:
+                prepare_successor(config, node, lost, listen="")
+            assert refused.value.code == "MadeBefore"
+            assert not folder.exists()
+        prepare_successor(config, node, SECOND, listen="")
+
+
+def test_who_was_noted_and_not_made_is_not_made_either() -> None:
+    """A crash between the note and the name: what was made may have been named."""
+    with cluster_folder() as config:
+        node, folder = some_member(config)
+        note_made(config, node, FIRST)
+        with pytest.raises(Refused):
+            prepare_successor(config, node, FIRST, listen="")
+        assert not folder.exists()
+
+
+def test_a_note_that_was_torn_hides_no_later_one() -> None:
+    with cluster_folder() as config:
+        node = config.member[2]
+        config.path(node.directory + MADE_SUFFIX).write_text(f"\n{FIRST[:7]}")
+        note_made(config, node, SECOND)
+        assert was_made(config, node, SECOND)
+        assert not was_made(config, node, FIRST)
+
+
+def test_a_note_that_cannot_be_read_says_what_to_do() -> None:
+    with cluster_folder() as config:
+        note_file(config, config.member[0]).write_text("{")
+        with pytest.raises(Corrupt, match="remove it and begin anew"):
+            noted(config, config.member[0])
+
+
+@pytest.mark.parametrize("options", [[], ["--snapshot", "some-file"]])
+def test_no_member_of_a_cluster_that_is_made_is_prepared(options: list[str]) -> None:
+    with cluster_folder() as config:
+        node, folder = some_member(config)
+        file = Path(config.base, f"other-{FILE_NAME}")
+        shutil.copy(Path(config.base, FILE_NAME), file)
+        command = [sys.executable, "-P", "-m", "metaraft", "--config", str(file), "--node", node.name, "--prepare"]
+        done = subprocess.run([*command, *options], check=False, capture_output=True)
+        assert done.returncode == RoleExit.CONFIG
+        assert b"ClusterExists" in done.stderr
+        assert not folder.exists()
