@@ -33,7 +33,14 @@ LAG_MAX = 64
 RETIRED_KEPT = 16
 """Incarnations of a slot that are remembered as retired (chosen); an older one is a stranger, and counts no more."""
 
+INCARNATION_DIGITS = 32
+
 _SCAN_BYTES = 4 << 20
+
+
+def is_incarnation(text: str) -> bool:
+    """Whether a folder can have it: hex digits, as many as `INCARNATION_DIGITS`."""
+    return len(text) == INCARNATION_DIGITS and not set(text) - set("0123456789abcdef")
 
 
 class Seat(msgspec.Struct, frozen=True, array_like=True):

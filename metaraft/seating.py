@@ -5,6 +5,7 @@ Rules:
 * Once a second each member asks another one for the seats. Who finds its own incarnation among those that were retired
   there, by entries that are applied, ends (`Retired`): its disk is an old one, and what it holds counts for nothing.
 * A seat is named by its slot, and a slot by its member's name, which is from the peer's certificate.
+* Only operators change seats or the leader (`metaraft.callers`), and who asked is in the log.
 """
 
 from collections.abc import Callable
@@ -13,8 +14,11 @@ import trio
 
 from cluster.config import Config, MemberConfig, address
 from cluster.errors import UNDECODABLE, Refused, TrilithError
+from cluster.log import get_logger
 from cluster.rpc import Channel, Reply, Request
+from metaraft.callers import Callers
 from metaraft.core import Membership, Retire
+from metaraft.core_membership import is_incarnation
 from metaraft.driver import Driver
 from metaraft.seats import dial_address
 from metaraft.store import Store
@@ -22,6 +26,8 @@ from metaraft.wire import MembersAnswer, Method, decode_change, decode_members, 
 
 ASK_S = 1.0
 """How often another member is asked for the seats, and how long it has to answer."""
+
+_log = get_logger("seating")
 
 
 class Retired(Exception):
@@ -32,8 +38,16 @@ class Seating:
     """The seats as one member's process deals with them."""
 
     def __init__(
-        self, config: Config, node: MemberConfig, incarnation: str, store: Store, channels: dict[int, Channel]
+        self,
+        config: Config,
+        node: MemberConfig,
+        incarnation: str,
+        store: Store,
+        channels: dict[int, Channel],
+        *,
+        callers: Callers,
     ) -> None:
+        self._callers = callers
         self._config = config
         self._node = node
         self._incarnation = incarnation
@@ -101,15 +115,27 @@ class Seating:
             )
 
         def change(request: Request, reply: Reply) -> None:
+            self._callers.refuse_but_operators(request)
             asked = _decoded(decode_change, request)
-            if isinstance(asked, Retire) and asked.address:
-                address(asked.address, self._config.base)  # one that nobody could dial is refused
+            if isinstance(asked, Retire):
+                self._check(asked)
+            _log.info("change_asked", by=request.peer.name, change=str(asked))
             driver.change_members(asked, reply)
 
         def move(request: Request, reply: Reply) -> None:
-            driver.move_leader(_decoded(decode_move, request).slot, reply)
+            self._callers.refuse_but_operators(request)
+            slot = _decoded(decode_move, request).slot
+            _log.info("move_asked", by=request.peer.name, to=slot)
+            driver.move_leader(slot, reply)
 
         return {Method.MEMBERS: members, Method.CHANGE: change, Method.MOVE_LEADER: move}
+
+    def _check(self, asked: Retire) -> None:
+        """Raises Refused for an incarnation that no folder can have, and an address that nobody could dial."""
+        if not is_incarnation(asked.successor):
+            raise Refused("BadIncarnation", f"{asked.successor!r} is no incarnation: 32 hex digits")
+        if asked.address:
+            address(asked.address, self._config.base)
 
 
 def _decoded[T](decode: Callable[[bytes], T], request: Request) -> T:

@@ -27,6 +27,7 @@ from cluster.log import get_logger
 from cluster.rpc import Channel, Reply, Request, Service, serve
 from metaraft.applier import DiskFailed, failing_disk
 from metaraft.backup.sending import Backups
+from metaraft.callers import Callers
 from metaraft.commits import not_leader
 from metaraft.comparing import Comparing, Differs
 from metaraft.condemned import condemn
@@ -130,7 +131,7 @@ class Member:
         self._directory = config.path(node.directory)
         self._random = random
         self._since_ms = wall_ms()
-        self._slots = {member.name: member.slot for member in config.member}
+        self._callers = Callers(config)
         self._reports: dict[int, tuple[float, MemberReport, int]] = {}
         self._safe_cut = 0
         self._cut_at = 0.0
@@ -140,7 +141,7 @@ class Member:
         self._channels: dict[int, Channel] = {}
         self._level_max = 0
         self._walked_ms = 0
-        self._comparing = Comparing(node.slot, self._slots.values())
+        self._comparing = Comparing(node.slot, [member.slot for member in config.member])
         self.journal = open_journal(
             journal_directory(config, node),
             cluster_id=config.cluster_id,
@@ -160,14 +161,16 @@ class Member:
             raise
         self.copying = trio.Lock()
         """Held while a copy of the database is made."""
-        self._backups = Backups(self.store, self._directory, node.name, config.limits, self.copying)
-        self._seating = Seating(config, node, self.journal.incarnation, self.store, self._channels)
+        self._backups = Backups(self.store, self._directory, node.name, config.limits, self.copying, self._callers)
+        self._seating = Seating(
+            config, node, self.journal.incarnation, self.store, self._channels, callers=self._callers
+        )
         self._copies = Copies(
             self.store,
             self._directory,
             config.limits,
             copying=self.copying,
-            slot_of=self._slot_of,
+            slot_of=self._callers.slot,
             leads=lambda: self.driver.leads,
             first_index=lambda: self.journal.first_index,
             match=lambda slot: self.driver.status.match.get(slot, 0),
@@ -281,18 +284,11 @@ class Member:
     async def _call(self, slot: int, method: Method, body: bytes, deadline: float) -> bytes:
         return await self._channels[slot].call(method, body, deadline=deadline)
 
-    def _slot_of(self, request: Request) -> int:
-        """Who asks for what only members may have. Raises Refused (NotAMember)."""
-        slot = self._slots.get(request.peer.name)
-        if slot is None:
-            raise Refused("NotAMember", f"{request.peer.name} is no member")
-        return slot
-
     def _of_members(self, take: Callable[[int, bytes], None]) -> Callable[[Request], None]:
         """A handler of messages from members; whoever else sends one, or one that cannot be, is cut off."""
 
         def handle(request: Request) -> None:
-            slot = self._slots.get(request.peer.name)
+            slot = self._callers.member(request.peer)
             if slot is None:
                 raise FrameError(f"{request.peer.name} is no member and cannot speak as one")
             try:
@@ -351,7 +347,7 @@ class Member:
         oldest = trio.current_time() - REPORT_AGE_S_MAX
         self._reports = {slot: kept for slot, kept in self._reports.items() if kept[0] >= oldest}
         reports = {self._node.slot: own} | {slot: report for slot, (_, report, _) in self._reports.items()}
-        all_reported = len(reports) == len(self._slots)
+        all_reported = len(reports) == len(self._config.member)
         self._level_max = min(report.level for report in reports.values()) if all_reported else 0
         before, limits = self._refusal, self._limits
         self._refusal = None

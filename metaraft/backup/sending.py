@@ -24,6 +24,7 @@ from cluster.errors import UNDECODABLE, Refused, TrilithError, Unavailable
 from cluster.limits import MIB, Limits
 from cluster.log import get_logger
 from cluster.rpc import Request, TransferStream
+from metaraft.callers import Callers
 from metaraft.snapshot_copy import Copied, copy_store
 from metaraft.store import Store
 from metaraft.wire import decode_copy_ask
@@ -43,7 +44,10 @@ _encode = msgspec.msgpack.Encoder().encode
 class Backups:
     """The copies that one member makes for operators. `copying` is held while a copy is made."""
 
-    def __init__(self, store: Store, folder: Path, name: str, limits: Limits, copying: trio.Lock) -> None:
+    def __init__(
+        self, store: Store, folder: Path, name: str, limits: Limits, copying: trio.Lock, callers: Callers
+    ) -> None:
+        self._callers = callers
         self._store = store
         self._file = folder / BACKUP_FILE
         self._name = name
@@ -53,7 +57,11 @@ class Backups:
         self._file.unlink(missing_ok=True)
 
     async def send(self, request: Request, stream: TransferStream) -> None:
-        """Make a copy and send it. Raises Refused (BadQuery), Unavailable (NotThereYet, CopyUnderWay, NoRoom)."""
+        """Make a copy and send it.
+
+        Raises Refused (NotAnOperator, BadQuery), Unavailable (NotThereYet, CopyUnderWay, NoRoom).
+        """
+        self._callers.refuse_but_operators(request)
         try:
             ask = decode_copy_ask(request.body)
         except UNDECODABLE as error:

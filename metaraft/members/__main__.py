@@ -15,6 +15,7 @@ from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.identity import operator_identity
 from metaraft.commands import RaiseLevel
 from metaraft.core import Membership, Seat
+from metaraft.core_membership import is_incarnation
 from metaraft.members.folders import incarnation_of, prepare_successor
 from metaraft.members.notes import Plan, make_note, noted
 from metaraft.members.operator import CHANGE_S, Member, Operator, connected, member_of
@@ -184,7 +185,7 @@ def prepare(name: str, incarnation: str, listen: str, directory: str | None) -> 
     """On its new host, make the folder of NAME's successor, of the INCARNATION that `replace --elsewhere` printed."""
     config = _config(directory)
     node = member_of(config, name)
-    if len(incarnation) != 32 or set(incarnation) - set("0123456789abcdef"):
+    if not is_incarnation(incarnation):
         raise Refused("BadIncarnation", f"{incarnation!r} is no incarnation: 32 hex digits, as `replace` printed them")
     if listen:
         address(listen, config.base)

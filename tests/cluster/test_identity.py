@@ -299,6 +299,8 @@ def test_a_command_speaks_as_a_node_of_its_host_and_on_one_machine_as_the_operat
     make_node_certificate(tmp_path / "tls", "c")
     found = operator_identity(config)
     assert (found.name, found.client_context is not None) == ("c", True)
+    make_node_certificate(tmp_path / "tls", "m")
+    assert operator_identity(config).name == "m"
 
 
 def test_keys_of_another_cluster_are_brought_but_never_over_others(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ async def saved(members: Members, file: Path, *, replace: bool = False, heard: W
 def pool_of(config: Config) -> TransferPool:
     """For a transfer with the first member."""
     dial = address(config.member[0].listen, config.base)
-    return TransferPool(dial, "meta-1", SERVICE, identity(config), config.limits, config.timings)
+    return TransferPool(dial, "meta-1", SERVICE, identity(config, "operator"), config.limits, config.timings)
 
 
 def put(number: int) -> PutObject:
