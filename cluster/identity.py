@@ -58,7 +58,7 @@ def load_identity(config: Config, name: str) -> NodeIdentity:
 
     Raises Refused (BadKeys) with the file that is missing or wrong.
     """
-    if not _speaks_tcp(config):
+    if not speaks_tcp(config):
         return NodeIdentity(config.cluster_id, name)
     return tls_identity(config.path(config.identity.tls), config.cluster_id, name)
 
@@ -69,7 +69,7 @@ def operator_identity(config: Config) -> NodeIdentity:
 
     Raises Refused (BadKeys).
     """
-    if not _speaks_tcp(config):
+    if not speaks_tcp(config):
         return NodeIdentity(config.cluster_id, OPERATOR_NAME)
     folder = config.path(config.identity.tls)
     for node in (*config.member, *config.nodes):
@@ -78,7 +78,8 @@ def operator_identity(config: Config) -> NodeIdentity:
     raise Refused("BadKeys", f"{folder} holds the keys of no node; run this on a host of the cluster")
 
 
-def _speaks_tcp(config: Config) -> bool:
+def speaks_tcp(config: Config) -> bool:
+    """Whether any node is reached by TCP, so that all have keys."""
     texts = [text for member in config.member for text in (member.listen, member.dial or member.listen)]
     texts += [text for node in config.chunkd for text in (node.listen, node.dial or node.listen)]
     return any(isinstance(address(text, config.base), TcpAddress) for text in texts)

@@ -15,12 +15,12 @@ from cluster.config import Config, MemberConfig, address
 from cluster.errors import TrilithError
 from cluster.identity import NodeIdentity
 from cluster.rpc import Channel
+from metaraft.addresses import dial_address
 from metaraft.attempts import Call, Commit, Index, Members, Read, Rest
 from metaraft.commands import Command
 from metaraft.model import DEFAULT_SPACE
 from metaraft.queries import Answer, Query
 from metaraft.results import Result
-from metaraft.seats import dial_address
 from metaraft.wire import SERVICE, MemberStatus, Method, decode_members, decode_status
 
 __all__ = ["MemberStatus", "MetaClient"]

@@ -12,15 +12,15 @@ from collections.abc import Callable
 
 import trio
 
-from cluster.config import Config, MemberConfig, address
+from cluster.config import Config, MemberConfig
 from cluster.errors import UNDECODABLE, Refused, TrilithError
 from cluster.log import get_logger
 from cluster.rpc import Channel, Reply, Request
+from metaraft.addresses import dial_address, new_address
 from metaraft.callers import Callers
-from metaraft.core import Membership, Retire
+from metaraft.core import Membership, Retire, Seat
 from metaraft.core_membership import is_incarnation
 from metaraft.driver import Driver
-from metaraft.seats import dial_address
 from metaraft.store import Store
 from metaraft.wire import MembersAnswer, Method, decode_change, decode_members, decode_move, encode
 
@@ -32,6 +32,11 @@ _log = get_logger("seating")
 
 class Retired(Exception):
     """This member's incarnation was retired: end the process, and do not start it again."""
+
+
+def first_seats(config: Config) -> Membership:
+    """The seats that a cluster is made with."""
+    return Membership({member.slot: Seat(member.incarnation) for member in config.member})
 
 
 class Seating:
@@ -135,7 +140,7 @@ class Seating:
         if not is_incarnation(asked.successor):
             raise Refused("BadIncarnation", f"{asked.successor!r} is no incarnation: 32 hex digits")
         if asked.address:
-            address(asked.address, self._config.base)
+            new_address(self._config, asked.address)
 
 
 def _decoded[T](decode: Callable[[bytes], T], request: Request) -> T:

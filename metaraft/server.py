@@ -25,6 +25,7 @@ from cluster.identity import NodeIdentity
 from cluster.limits import Limits
 from cluster.log import get_logger
 from cluster.rpc import Channel, Reply, Request, Service, serve
+from metaraft.addresses import LISTEN_FILE, dial_address, listen_address
 from metaraft.applier import DiskFailed, failing_disk
 from metaraft.backup.sending import Backups
 from metaraft.callers import Callers
@@ -36,8 +37,7 @@ from metaraft.driver import Driver
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
 from metaraft.rows import LEVEL
-from metaraft.seating import Seating
-from metaraft.seats import LISTEN_FILE, dial_address, first_seats, listen_address
+from metaraft.seating import Seating, first_seats
 from metaraft.snapshot_fetching import Fetcher
 from metaraft.snapshot_install import finish
 from metaraft.snapshot_serving import Copies

@@ -10,9 +10,10 @@ import trio
 
 from cluster.cli.access import directory_of
 from cluster.cli.output import command, print_json, say, shown
-from cluster.config import FILE_NAME, Config, MemberConfig, address, load
+from cluster.config import FILE_NAME, Config, MemberConfig, load
 from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.identity import operator_identity
+from metaraft.addresses import new_address
 from metaraft.commands import RaiseLevel
 from metaraft.core import Membership, Seat
 from metaraft.core_membership import is_incarnation
@@ -102,22 +103,22 @@ def move_leader(name: str, directory: str | None) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--address", "new_address", default="", help="Where it is dialled from now on (tcp:HOST:PORT).")
+@click.option("--address", default="", help="Where it is dialled from now on (tcp:HOST:PORT).")
 @click.option("--elsewhere", is_flag=True, help="The successor will run on another host, at --address.")
 @click.option("--anew", is_flag=True, help="Give up the successor of a replacement under way; choose another.")
 @_DIR
 @_YES
 @command
-def replace(name: str, new_address: str, elsewhere: bool, anew: bool, directory: str | None, yes: bool) -> None:
+def replace(name: str, address: str, elsewhere: bool, anew: bool, directory: str | None, yes: bool) -> None:
     """Replace member NAME by a successor with an empty disk, live; a lost or rotten one, or one that moves.
 
     If it is interrupted, the same command goes on where it was; with --anew it goes on with another successor.
     """
     config = _config(directory)
     node = member_of(config, name)
-    if new_address:
-        address(new_address, config.base)
-    if elsewhere and not new_address:
+    if address:
+        new_address(config, address)
+    if elsewhere and not address:
         raise Refused("NoAddress", "--elsewhere needs --address: where the others will dial the successor")
     if len(config.member) == 1:
         raise Refused(
@@ -127,7 +128,7 @@ def replace(name: str, new_address: str, elsewhere: bool, anew: bool, directory:
         )
     found = noted(config, node)
     plan = None if anew else found
-    if plan is not None and (new_address not in ("", plan.address) or elsewhere != plan.elsewhere):
+    if plan is not None and (address not in ("", plan.address) or elsewhere != plan.elsewhere):
         raise Refused(
             "OtherReplacement",
             f"a replacement of {name} is under way, at {plan.address or 'the same address'}; end it first by "
@@ -137,12 +138,12 @@ def replace(name: str, new_address: str, elsewhere: bool, anew: bool, directory:
     async def act(operator: Operator) -> None:
         leader = await operator.leader()
         _refuse_what_costs_the_quorum(leader.in_force, leader, node)
-        _tell_plan(config, node, plan, new_address, elsewhere=elsewhere)
+        _tell_plan(config, node, plan, plan.address if plan else address, elsewhere=elsewhere)
         if anew and found is not None:
             say(f"  incarnation {found.successor}, which was to be its successor, counts for nothing either")
         if not yes and not click.confirm("Go on?", err=True):
             raise Refused("NotConfirmed", "nothing was changed")
-        made = plan or make_note(config, node, address=new_address, elsewhere=elsewhere)
+        made = plan or make_note(config, node, address=address, elsewhere=elsewhere)
         await Replacement(operator, node, made, say).run()
 
     _operate(config, act)
@@ -163,15 +164,15 @@ def _refuse_what_costs_the_quorum(seats: Membership, leader: MembersAnswer, node
         )
 
 
-def _tell_plan(config: Config, node: MemberConfig, plan: Plan | None, new_address: str, *, elsewhere: bool) -> None:
+def _tell_plan(config: Config, node: MemberConfig, plan: Plan | None, address: str, *, elsewhere: bool) -> None:
     say(f"{node.name} (slot {node.slot}) is {'being ' if plan else ''}replaced by a successor with an empty disk:")
     say("  its present incarnation counts for nothing from then on, wherever its disk turns up")
     if elsewhere:
-        say(f"  the successor runs on another host, dialled at {new_address}; the folder here stays as it is")
+        say(f"  the successor runs on another host, dialled at {address}; the folder here stays as it is")
     else:
         say(f"  its folder {config.path(node.directory)} is set aside, not deleted")
-        if new_address:
-            say(f"  the successor is dialled at {new_address}")
+        if address:
+            say(f"  the successor is dialled at {address}")
     say("  until it has caught up and votes again, every other member is needed")
 
 
@@ -188,7 +189,7 @@ def prepare(name: str, incarnation: str, listen: str, directory: str | None) -> 
     if not is_incarnation(incarnation):
         raise Refused("BadIncarnation", f"{incarnation!r} is no incarnation: 32 hex digits, as `replace` printed them")
     if listen:
-        address(listen, config.base)
+        new_address(config, listen)
 
     async def act(operator: Operator) -> None:
         _refuse_unawaited(node, incarnation, (await operator.leader()).in_force.seats[node.slot])

@@ -30,7 +30,7 @@ END_S = 30.0
 """How long the old process may take to end: it asks once a second who has its slot."""
 
 START_S = 30.0
-"""How long the successor may take to answer."""
+"""How long the successor may be silent: until it answers, and again until it is admitted."""
 
 
 class Teller(Protocol):
@@ -62,7 +62,7 @@ class Replacement:
         elif not seat.voter:
             self._tell_where_to_make_it()
         if not seat.voter:
-            await self._fed()
+            await self._fed(seat)
             await self._admitted()
         note_file(self._config, self._node).unlink(missing_ok=True)
         self._tell(f"{self._node.name} is replaced: incarnation {self._plan.successor} votes in slot {self._plan.slot}")
@@ -159,21 +159,28 @@ class Replacement:
         answer = await self._operator.seats_at(self._plan.slot)
         return answer is not None and answer.incarnation == self._plan.successor
 
-    async def _fed(self) -> None:
+    def _silent(self, seat: Seat) -> Unavailable:
+        plan, name = self._plan, self._node.name
+        where = plan.address or seat.address or self._node.dial or self._node.listen
+        return Unavailable(
+            "NotStarted",
+            f"{name} does not answer at {where} as incarnation {plan.successor}: see to it that it runs, and repeat "
+            "this. If it cannot run there, or its disk is bad, repeat this with --anew (and --address, if that was "
+            "wrong): then another successor is chosen",
+        )
+
+    async def _fed(self, seat: Seat) -> None:
         """The successor runs."""
         deadline = trio.current_time() + START_S
         while not await self._answers():
             if trio.current_time() > deadline:
-                raise Unavailable(
-                    "NotStarted",
-                    f"{self._node.name} does not answer as incarnation {self._plan.successor}; see to it that it runs, "
-                    "and repeat this",
-                )
+                raise self._silent(seat)
             await trio.sleep(PAUSE_S)
 
     async def _admitted(self) -> None:
-        """The successor votes. It takes as long as it must catch up."""
+        """The successor votes. It takes as long as it must catch up, while it answers."""
         said: int | None = None
+        deadline = trio.current_time() + START_S
         while True:
             leader = await self._operator.leader()
             seat = leader.in_force.seats[self._plan.slot]
@@ -181,6 +188,10 @@ class Replacement:
                 raise Unavailable("ReplacedAgain", f"slot {self._plan.slot} has another successor; repeat this")
             if seat.voter and leader.committed:
                 return
+            if await self._answers():
+                deadline = trio.current_time() + START_S
+            elif trio.current_time() > deadline:
+                raise self._silent(seat)
             try:
                 await self._operator.change(Admit(self._plan.slot, self._plan.successor))
             except TrilithError as error:

@@ -18,7 +18,7 @@ from metaraft.memory_rows import MemoryRows
 from metaraft.model import DEFAULT_SPACE, Inline
 from metaraft.results import ObjectDone, StewardDone
 from metaraft.rows import MEMBERSHIP_KEY, STEWARDSHIP_KEY, Kind, Reader, Space, space_key
-from metaraft.seats import first_seats
+from metaraft.seating import first_seats
 from metaraft.server import journal_directory, prepare, store_directory
 from metaraft.store import ORIGIN_INDEX, Store
 from tests.metaraft.members import cluster_folder, equal_rows, members_of, soon, until

@@ -8,17 +8,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
-from cluster.config import FILE_NAME, Config, MemberConfig
-from cluster.errors import Corrupt, Refused
+from cluster.config import FILE_NAME, Config, MemberConfig, UnixAddress
+from cluster.errors import Corrupt, Refused, Unavailable
 from cluster.exits import RoleExit
+from metaraft.addresses import new_address
+from metaraft.core import Admit, Change, Seat
+from metaraft.members import replacing
 from metaraft.members.folders import incarnation_of, prepare_successor
 from metaraft.members.notes import MADE_SUFFIX, make_note, note_file, note_made, noted, was_made
 from metaraft.members.operator import Operator, connected
 from metaraft.members.replacing import Replacement
-from tests.metaraft.members import PATIENCE_S, Members, cluster_folder, identity, members_of
+from tests.metaraft.members import PATIENCE_S, Members, cluster_folder, identity, members_of, until
 
 FIRST, SECOND = "1" * 32, "2" * 32
 
@@ -55,9 +59,9 @@ class Site:
         with trio.fail_after(PATIENCE_S):
             await Replacement(self.operator, self.node, plan, tell or self.tell).run()
 
-    async def seat(self) -> str:
-        """Whose the third slot is."""
-        return (await self.operator.leader()).in_force.seats[3].incarnation
+    async def seats(self) -> dict[int, Seat]:
+        """Who has the slots."""
+        return (await self.operator.leader()).in_force.seats
 
 
 @asynccontextmanager
@@ -100,11 +104,11 @@ async def test_a_successor_whose_disk_is_lost_before_it_voted_comes_back_as_anot
         with pytest.raises(Interrupted):
             await made.replace(interrupted_at("made the successor's", made.tell))
         lost = incarnation_of(made.folder)
-        assert await made.seat() == lost
+        assert (await made.seats())[3].incarnation == lost
         shutil.rmtree(made.folder)
         await made.replace()
         assert f"the successor {lost} was made and is lost" in " ".join(made.told)
-        seats = (await made.operator.leader()).in_force.seats
+        seats = await made.seats()
         assert seats[3].retired == (made.node.incarnation, lost)
         assert seats[3].voter
         assert seats[3].incarnation == incarnation_of(made.folder)
@@ -123,9 +127,63 @@ async def test_a_successor_that_votes_and_is_lost_comes_back_as_another_though_i
         shutil.rmtree(made.folder)
         made.folder.with_name(made.folder.name + MADE_SUFFIX).unlink()
         await made.replace()
-        seats = (await made.operator.leader()).in_force.seats
+        seats = await made.seats()
         assert seats[3].retired == (made.node.incarnation, lost)
         assert seats[3].voter
+
+
+class Killing(Operator):
+    """An operator whose successor dies before each time that it is to be admitted."""
+
+    def __init__(self, operator: Operator, members: Members) -> None:
+        super().__init__(operator.config, operator.client)
+        self._members = members
+
+    async def change(self, change: Change) -> None:
+        if isinstance(change, Admit):
+            if 3 in self._members.running:
+                await self._members.stop(3)
+            await until(self.leader, lambda leader: 3 not in leader.lacking)
+        await super().change(change)
+
+
+async def test_a_successor_that_dies_or_was_given_a_wrong_address_ends_the_command_and_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replacing, "START_S", 1.0)
+    async with site() as made:
+        config = made.members.config
+        silent, operator = [], made.operator
+        made.operator = Killing(operator, made.members)
+        with pytest.raises(Unavailable, match="repeat this with --anew") as dead:
+            await made.replace()
+        silent.append(dead.value)
+        made.operator = operator
+        wrong = make_note(config, made.node, address="unix:nowhere/3", elsewhere=False)
+        with pytest.raises(Unavailable, match=f"at unix:nowhere/3 as incarnation {wrong.successor}") as lost:
+            await made.replace(made.told.append)
+        silent.append(lost.value)
+        assert [error.code for error in silent] == ["NotStarted"] * 2
+        make_note(config, made.node, address=made.node.listen, elsewhere=False)  # as --anew does
+        await made.replace()
+        seat = (await made.seats())[3]
+        assert (len(seat.retired), seat.retired[-1], seat.voter) == (3, wrong.successor, True)
+
+
+@pytest.mark.parametrize(
+    ("address", "code"), [("tcp:127.0.0.1:1", "UnixOnly"), ("udp:1", "BadAddress"), ("unix:s/3", "")]
+)
+def test_an_address_that_nobody_could_dial_is_no_members(address: str, code: str) -> None:
+    with cluster_folder() as config:
+        if not code:
+            assert new_address(config, address) == UnixAddress(f"{config.base}/s/3")
+            return
+        with pytest.raises(Refused) as refused:
+            new_address(config, address)
+        assert refused.value.code == code
+        tcp = msgspec.structs.replace(config.member[0], listen="tcp:127.0.0.1:1")
+        with pytest.raises(Refused, match="name the port"):
+            new_address(msgspec.structs.replace(config, member=(tcp,)), "tcp:127.0.0.1:0")
 
 
 async def test_on_another_host_only_whom_the_members_wait_for_is_made() -> None:
