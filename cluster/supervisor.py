@@ -85,7 +85,10 @@ class Child:
 
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold the folder's supervisor lock. Raises Refused (AlreadyRunning)."""
+    """Hold the folder's supervisor lock; a request to start a role (`ask_to_start`) kills nobody who has it.
+
+    For the main thread. Raises Refused (AlreadyRunning).
+    """
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(run / LOCK_FILE, "a") as lock:
         try:
@@ -97,11 +100,13 @@ def locked(run: Path) -> Iterator[None]:
             ) from None
         # One that was killed left it; whoever sees our pid file sees only endpoints of ours.
         (run.parent / ENDPOINTS_FILE).unlink(missing_ok=True)
-        write_pid(run / PID_FILE, os.getpid())
+        before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until it is handled: who sees the pid file may send it
         try:
+            write_pid(run / PID_FILE, os.getpid())
             yield
         finally:
             (run / PID_FILE).unlink(missing_ok=True)
+            signal.signal(signal.SIGUSR1, before)
 
 
 def ask_to_start(run: Path, name: str) -> bool:
@@ -214,13 +219,17 @@ class Supervisor:
 
     async def _take_requests(self, *, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGUSR1) as asked:
+            self._look_for_requests()  # those that came before are met: all roles are started now
             task_status.started()
             async for _ in asked:
-                for child in self.children:
-                    with self._tolerated(f"the request to start {child.name}"):
-                        if (self._run / (child.name + START_SUFFIX)).exists():
-                            (self._run / (child.name + START_SUFFIX)).unlink()
-                            child.wanted.set()
+                self._look_for_requests()
+
+    def _look_for_requests(self) -> None:
+        for child in self.children:
+            with self._tolerated(f"the request to start {child.name}"):
+                if (self._run / (child.name + START_SUFFIX)).exists():
+                    (self._run / (child.name + START_SUFFIX)).unlink()
+                    child.wanted.set()
 
     async def _end_earlier(self, child: Child) -> None:
         """A process that outlived its supervisor (killed with -9) has been told to end; it may still hold the node's

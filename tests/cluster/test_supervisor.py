@@ -165,6 +165,26 @@ def test_one_supervisor_has_the_folder(tmp_path: Path) -> None:
         pass
 
 
+def test_who_has_the_folder_and_starts_nothing_yet_outlives_a_request_to_start_a_role(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    before = signal.getsignal(signal.SIGUSR1)
+    with locked(run):
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+        assert ask_to_start(run, "meta-1")
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+@pytest.mark.probe
+async def test_a_request_that_came_before_all_were_started_is_not_remembered(tmp_path: Path) -> None:
+    made = supervisor(tmp_path, Said())
+    run = tmp_path / "run"
+    with locked(run):
+        ask_to_start(run, "chunk-1")
+        assert list(run.glob("*.start"))
+        async with made.running():
+            assert not list(run.glob("*.start"))
+
+
 def test_api_is_told_its_ports_and_no_secret(tmp_path: Path) -> None:
     made = Supervisor(config(tmp_path, insecure_listen=True), say=print, ports=PORTS)
     assert made.children[2].command == role_command(
