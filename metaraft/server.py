@@ -25,7 +25,7 @@ from cluster.identity import NodeIdentity
 from cluster.limits import Limits
 from cluster.log import get_logger
 from cluster.rpc import Channel, Reply, Request, Service, serve
-from metaraft.addresses import LISTEN_FILE, dial_address, listen_address
+from metaraft.addresses import dial_address, listen_address, write_listen
 from metaraft.applier import DiskFailed, failing_disk
 from metaraft.backup.sending import Backups
 from metaraft.callers import Callers
@@ -36,6 +36,7 @@ from metaraft.core import Core, Message, decode_message, encode_message
 from metaraft.driver import Driver
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
+from metaraft.reports import Reports, of_seat
 from metaraft.rows import LEVEL
 from metaraft.seating import Seating, first_seats
 from metaraft.snapshot_fetching import Fetcher
@@ -57,9 +58,6 @@ from metaraft.wire import (
 
 NOTE_S = 1.0
 """How often members tell each other what Raft does not."""
-
-REPORT_AGE_S_MAX = 5.0
-"""A report older than this says nothing any more: its member is down."""
 
 SKEW_MS_MAX = 2000
 """Wall clocks of members that differ by more raise an alarm (chosen)."""
@@ -90,7 +88,7 @@ def prepare(
         raise Refused("MemberExists", f"{directory} holds a member already; a new one would forget its votes")
     directory.mkdir(parents=True, exist_ok=True)
     if listen:
-        (directory / LISTEN_FILE).write_text(listen + "\n", "utf-8")
+        write_listen(directory, listen)
     Store.create(
         store_directory(config, node),
         cluster_id=config.cluster_id,
@@ -132,14 +130,12 @@ class Member:
         self._random = random
         self._since_ms = wall_ms()
         self._callers = Callers(config)
-        self._reports: dict[int, tuple[float, MemberReport, int]] = {}
+        self._reports = Reports(node.slot, config.limits)
         self._safe_cut = 0
         self._cut_at = 0.0
-        self._refusal: Unavailable | None = None
         self._skewed = False
         self._draining = False
         self._channels: dict[int, Channel] = {}
-        self._level_max = 0
         self._walked_ms = 0
         self._comparing = Comparing(node.slot, [member.slot for member in config.member])
         self.journal = open_journal(
@@ -310,17 +306,19 @@ class Member:
             self._fetcher.told(slot, needed=self._node.slot in note.need_copy)
 
     def _report(self, slot: int, body: bytes) -> None:
-        report = decode_report(body)
-        self._reports[slot] = (trio.current_time(), report, report.wall_ms - wall_ms())
-        if slot in self.driver.status.membership.voters:  # a copy of the leader's rows is no second witness
+        report, membership = decode_report(body), self.driver.status.membership
+        self._reports.heard(slot, report, trio.current_time(), wall_ms())
+        if slot in membership.voters and of_seat(membership, slot, report):  # a copy of our rows is no second witness
             self._comparing.heard(slot, report.points, trio.current_time())
 
     async def _tend(self) -> None:
         """Each second: who is short of space, what the others should know, whose rows differ, and the cut."""
         while True:
             points = self.store.points
-            report = MemberReport(self.journal.bytes, self._short_of_space(), wall_ms(), LEVEL, points)
             status, driver = self.driver.status, self.driver
+            report = MemberReport(
+                self.journal.bytes, self._short_of_space(), wall_ms(), LEVEL, points, self.journal.incarnation
+            )
             self._comparing.heard(self._node.slot, points, trio.current_time())
             if driver.leads:
                 self._safe_cut = max(self._safe_cut, status.safe_cut)
@@ -343,36 +341,16 @@ class Member:
             await trio.sleep(NOTE_S)
 
     def _weigh(self, own: MemberReport) -> None:
-        """Decide whether growing commands are refused, and whether clocks differ too much."""
-        oldest = trio.current_time() - REPORT_AGE_S_MAX
-        self._reports = {slot: kept for slot, kept in self._reports.items() if kept[0] >= oldest}
-        reports = {self._node.slot: own} | {slot: report for slot, (_, report, _) in self._reports.items()}
-        all_reported = len(reports) == len(self._config.member)
-        self._level_max = min(report.level for report in reports.values()) if all_reported else 0
-        before, limits = self._refusal, self._limits
-        self._refusal = None
-        for slot, report in sorted(reports.items()):
-            if report.log_bytes > limits.log_bytes_max:
-                self._refusal = Unavailable(
-                    "LogFull",
-                    f"the log of slot {slot} has {report.log_bytes} bytes and cannot be cut; is a member down?",
-                    limit={"log_bytes_max": limits.log_bytes_max},
-                )
-            elif report.short_of_space:
-                self._refusal = Unavailable(
-                    "NoSpace",
-                    f"the disk of the metadata member in slot {slot} is nearly full",
-                    limit={"free_bytes_min": limits.free_bytes_min, "free_percent_min": limits.free_percent_min},
-                )
-        if (before is None) != (self._refusal is None):
-            _log.warning("growth_refused" if self._refusal else "growth_allowed", reason=str(self._refusal or ""))
-        skewed = abs(self._skew_ms()) > SKEW_MS_MAX
+        reports = self._reports
+        before = reports.refusal
+        reports.weigh(own, self.driver.status.membership, trio.current_time())
+        after = reports.refusal
+        if (before is None) != (after is None):
+            _log.warning("growth_refused" if after else "growth_allowed", reason=str(after or ""))
+        skewed = abs(reports.skew_ms) > SKEW_MS_MAX
         if skewed != self._skewed:
             self._skewed = skewed
-            _log.warning("clocks_differ" if skewed else "clocks_agree", skew_ms=self._skew_ms())
-
-    def _skew_ms(self) -> int:
-        return max((skew for _, _, skew in self._reports.values()), key=abs, default=0)
+            _log.warning("clocks_differ" if skewed else "clocks_agree", skew_ms=reports.skew_ms)
 
     def _short_of_space(self) -> bool:
         free, total = self._space()
@@ -419,8 +397,8 @@ class Member:
             deadline=request.deadline,
             state_time_ms=driver.state_time_ms(),
             level=self.store.level,
-            level_max=self._level_max,
-            refusal=self._refusal,
+            level_max=self._reports.level_max,
+            refusal=self._reports.refusal,
         ):
             driver.wake()
 
@@ -448,7 +426,8 @@ class Member:
 
     async def _status(self, _request: Request) -> bytes:
         await trio.lowlevel.checkpoint()
-        status, facts = self.driver.status, self.store.facts()
+        status, refusal = self.driver.status, self._reports.refusal
+        facts = self.store.facts()
         return encode(
             MemberStatus(
                 slot=self._node.slot,
@@ -468,14 +447,12 @@ class Member:
                 pid=os.getpid(),
                 since_ms=self._since_ms,
                 level=facts.level,
-                refusal=self._refusal.code if self._refusal else "",
-                skew_ms=self._skew_ms(),
+                refusal=refusal.code if refusal else "",
+                skew_ms=self._reports.skew_ms,
                 compared=self._comparing.compared,
                 differing=self._comparing.differing() if self.driver.leads else {},
                 rows=facts.rows,
                 walk_rows=self.store.background.rows,
                 walked_ms=self._walked_ms,
-                incarnation=self.journal.incarnation,
-                voter=status.membership.votes(self._node.slot, self.journal.incarnation),
             )
         )

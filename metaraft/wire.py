@@ -90,14 +90,15 @@ class LeaderNote(msgspec.Struct, frozen=True, array_like=True):
 
 
 class MemberReport(msgspec.Struct, frozen=True, array_like=True):
-    """What a follower tells the leader each second: its space, its wall clock for the skew alarm, and the highest
-    level of command meaning that its program knows, and its newest points (`metaraft.comparing`)."""
+    """What a follower tells the leader each second: its space, its wall clock for the skew alarm, the highest level of
+    command meaning that its program knows, its newest points (`metaraft.comparing`), and which incarnation it is."""
 
     log_bytes: int
     short_of_space: bool
     wall_ms: int
     level: int = 1
     points: tuple[Point, ...] = ()
+    incarnation: str = ""
 
 
 class CopyWanted(msgspec.Struct, frozen=True, array_like=True):
@@ -177,9 +178,6 @@ class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
     """How many of its rows the walk that is under way has read."""
     walked_ms: int = 0
     """The wall clock when the last walk over all rows came to its end."""
-    incarnation: str = ""
-    voter: bool = True
-    """Whether the member has its slot and votes in it."""
 
 
 encode = msgspec.msgpack.Encoder().encode

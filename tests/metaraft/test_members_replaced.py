@@ -255,8 +255,7 @@ async def test_a_member_moves_to_another_address_and_all_find_it() -> None:
     async with site() as made:
         await made.replace("meta-1", address="unix:s/moved")
         assert made.told[-1].startswith("meta-1 is replaced")
-        status = await until(made.status, lambda found: found[0].role != "unreachable")  # the client dials it there
-        assert status[0].voter
+        await until(made.status, lambda found: found[0].role != "unreachable")  # the client dials it there
         await made.operator.move(1)
         await made.load.more()
         await made.replace("meta-1")  # and stays there
