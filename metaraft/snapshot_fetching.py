@@ -3,7 +3,8 @@
 Rules: it fetches when the leader's notes say that the log it needs is gone, and asks again until it has a copy or needs
 none any more; a transfer that was cut goes on where it ended, if the same copy is still there; a copy is refused unless
 it goes beyond this member's log, has the BLAKE3 that was told, is of this cluster and entry, and every row of it is
-right. A refused one is fetched anew. Nothing of the member changes before the marker (`snapshot_install`).
+right. A refused one is fetched anew, and the leader is told, so that it makes it anew before. Nothing of the member
+changes before the marker (`snapshot_install`).
 """
 
 import contextlib
@@ -20,7 +21,7 @@ import trio
 from cluster.errors import UNDECODABLE, Corrupt, Refused, TrilithError, Unavailable
 from cluster.limits import MIB
 from cluster.log import get_logger
-from metaraft.applier import failing_disk
+from metaraft.applier import DiskFailed, failing_disk
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
 from metaraft.snapshot_copy import Copied, FileSink, damaged, require_room, verify_copy
@@ -75,6 +76,7 @@ class Fetcher:
         self._leader = 0
         self._needed = trio.Event()
         self._part: _Part | None = None
+        self._refused = ""  # the copy that was found damaged, until a leader has heard of it
 
     def told(self, leader: int, *, needed: bool) -> None:
         """The leader says whether this member needs a copy."""
@@ -96,7 +98,7 @@ class Fetcher:
                     if error.code != "CopyUnderWay":
                         _log.warning("copy_not_fetched", code=error.code, reason=error.message)
                     if isinstance(error, Corrupt | Refused):
-                        self._drop()
+                        await self._drop()
                     await trio.sleep(wait_s)
         finally:
             if self._part is not None:
@@ -104,23 +106,36 @@ class Fetcher:
 
     async def _fetch(self, leader: int) -> None:
         """One attempt, which goes on with what an earlier one has. Raises TrilithError: not this time."""
-        wanted = CopyWanted(self._journal.last_index)
-        body = await self._ask(leader, Method.COPY_OFFER, encode(wanted))
-        try:
-            copied = _decode_copied(body)
-        except UNDECODABLE as error:
-            raise Refused("BadCopy", f"what slot {leader} offers cannot be read: {error}") from error
+        copied = await self._offered(leader)
         part = await self._begin(copied)
-        await self._receive(leader, part)
-        await self._verify(leader, part)
+        try:
+            await self._receive(leader, part)
+            await self._verify(leader, part)
+        except (Corrupt, Refused):
+            self._refused = copied.blake3
+            raise
         with contextlib.suppress(TrilithError):  # it sees in time that nobody asks any more
             await self._ask(leader, Method.COPY_DONE, encode(CopyPiece(copied.blake3)))
         if not self._needed.is_set():
-            self._drop()
+            await self._drop()
             raise Unavailable("CopyNotNeeded", f"slot {leader} has the log that this member needs")
         with failing_disk():
             mark(self._member, copied, self._journal, self._disk)
         raise BeginAnew(f"a copy of the database at entry {copied.index} is there, and is installed at the next start")
+
+    async def _offered(self, leader: int) -> Copied:
+        wanted = CopyWanted(self._journal.last_index, self._refused)
+        try:
+            body = await self._ask(leader, Method.COPY_OFFER, encode(wanted))
+        except Unavailable as error:
+            if error.code == "CopyUnderWay":
+                self._refused = ""
+            raise
+        self._refused = ""
+        try:
+            return _decode_copied(body)
+        except UNDECODABLE as error:
+            raise Refused("BadCopy", f"what slot {leader} offers cannot be read: {error}") from error
 
     async def _begin(self, copied: Copied) -> _Part:
         if copied.cluster_id != self._cluster_id:
@@ -130,7 +145,7 @@ class Fetcher:
             raise Refused("NotBeyondLog", said)
         if self._part is not None and self._part.copied == copied:
             return self._part
-        self._drop()
+        await self._drop()
         with _full_disk():
             require_room(self._file.parent, copied.size)
             self._part = part = await trio.to_thread.run_sync(_Part, self._file, copied)
@@ -160,14 +175,16 @@ class Fetcher:
         if part.sink.blake3 != part.copied.blake3:
             raise damaged(self._file, f"its BLAKE3 is {part.sink.blake3}, not {part.copied.blake3}")
         verify = partial(verify_copy, self._file, part.copied, hashed=True)
-        failure: TrilithError | None = None
+        failure: TrilithError | OSError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stay_alive, leader, part.copied)
             try:
                 await trio.to_thread.run_sync(verify, abandon_on_cancel=True)
-            except TrilithError as error:  # a nursery would wrap it
+            except (TrilithError, OSError) as error:  # a nursery would wrap it
                 failure = error
             nursery.cancel_scope.cancel()
+        if isinstance(failure, OSError):
+            raise DiskFailed(f"{self._file} cannot be read: {failure}") from failure
         if failure is not None:
             raise failure
 
@@ -180,12 +197,17 @@ class Fetcher:
     async def _ask(self, leader: int, method: Method, body: bytes) -> bytes:
         return await self._call(leader, method, body, trio.current_time() + CALL_S)
 
-    def _drop(self) -> None:
-        """Forget what was fetched."""
-        if self._part is not None:
-            os.close(self._part.descriptor)
-            self._part = None
-        self._file.unlink(missing_ok=True)
+    async def _drop(self) -> None:
+        """Forget what was fetched. (In a thread: to free a file of gigabytes takes a disk seconds.)"""
+        part, self._part = self._part, None
+
+        def free() -> None:
+            self._file.unlink(missing_ok=True)
+            if part is not None:
+                os.close(part.descriptor)
+
+        with failing_disk(), trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(free)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
 """The leader's side of a copy: makes one of its database when a member asks that is too far behind, and hands it out.
 
 Rules: one copy at a time, made at a limited rate and sent at a limited rate, all who fetch it together; a copy is
-handed out again as long as the log goes on where it ends. From its beginning until all who used it have installed it,
-or were not heard of for a while, the log is kept from its index on (`hold`): who has installed it finds what follows.
-Its file goes when nobody fetches it any more, and with the process.
+handed out again as long as the log goes on where it ends, and nobody has found it damaged: its file may rot where it
+lies, and would be offered for ever. (The next one may have the same BLAKE3, if nothing was written between.) From its
+beginning until all who used it have installed it, or were not heard of for a while, the log is kept from its index on
+(`hold`): who has installed it finds what follows. Its file goes when nobody fetches it any more, and with the process.
 """
 
 import os
@@ -97,7 +98,7 @@ class Copies:
                     async with self._copying:
                         await self._make()
                 self._wanted = False
-            elif self._copied is not None and not self._in_use():
+            elif self._copied is None or not self._in_use():
                 await self._remove()
 
     def _in_use(self) -> bool:
@@ -117,6 +118,10 @@ class Copies:
         if not self._leads():
             raise Unavailable("NotLeader", "this member does not lead; copies are the leader's to make")
         copied, now = self._copied, trio.current_time()
+        if copied is not None and copied.blake3 == wanted.refused:
+            _log.warning("copy_found_damaged", slot=slot, blake3=copied.blake3)
+            self._copied = copied = None
+            self._bell.set()
         if copied is not None and copied.index > wanted.last_index and copied.index >= self._first_index():
             self._use(slot, copied)
             return encode(copied)

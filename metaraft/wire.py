@@ -104,10 +104,12 @@ class MemberReport(msgspec.Struct, frozen=True, array_like=True):
 class CopyWanted(msgspec.Struct, frozen=True, array_like=True):
     """Body of COPY_OFFER: a copy is wanted that goes beyond `last_index`, the last entry of the asking member's log.
 
-    Answered by a `snapshot_copy.Copied`, or Unavailable (CopyUnderWay) while it is made.
+    Answered by a `snapshot_copy.Copied`, or Unavailable (CopyUnderWay) while it is made. `refused`: the BLAKE3 of the
+    copy that the member fetched last, and found not to be what was offered; said until it is heard. It is made anew.
     """
 
     last_index: int
+    refused: str = ""
 
 
 class CopyPiece(msgspec.Struct, frozen=True, array_like=True):

@@ -1,6 +1,7 @@
 """A member believes nothing of a copy: damaged, stale, foreign or cut short it is refused, and fetched anew or further;
 a whole one ends the process, marked."""
 
+import errno
 import itertools
 import threading
 from collections.abc import Callable
@@ -15,9 +16,10 @@ import trio.testing
 from cluster.errors import OutcomeUnknown, Unavailable
 from cluster.limits import MIB, Limits
 from metaraft import snapshot_fetching
+from metaraft.applier import DiskFailed
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
-from metaraft.snapshot_copy import copy_store, hash_file
+from metaraft.snapshot_copy import Copied, copy_store, hash_file
 from metaraft.snapshot_fetching import Fetcher
 from metaraft.snapshot_install import MARKER_FILE, BeginAnew, finish, next_file
 from metaraft.store import LMDB_MAJOR
@@ -43,6 +45,8 @@ class Leader:
         self.offers = [self.copied]
         self.spoil: Callable[[int, bytes], bytes] = lambda number, piece: piece
         self.asked = 0
+        self.refused: list[str] = []
+        self.under_way: set[int] = set()  # the offers that are not made yet, by number
         self.read: list[CopyPiece] = []
         self.done = 0
 
@@ -52,8 +56,12 @@ class Leader:
         assert slot == 2
         match method:
             case Method.COPY_OFFER:
-                assert decode_copy_wanted(body).last_index >= 1
+                wanted = decode_copy_wanted(body)
+                assert wanted.last_index >= 1
                 self.asked += 1
+                self.refused.append(wanted.refused)
+                if self.asked in self.under_way:
+                    raise Unavailable("CopyUnderWay", "the copy is being made")
                 return encode(self.offers.pop(0) if len(self.offers) > 1 else self.offers[0])
             case Method.COPY_READ:
                 piece = decode_copy_piece(body)
@@ -144,10 +152,45 @@ async def test_a_copy_that_was_damaged_on_its_way_is_refused_and_fetched_anew(le
         return piece[:-1] + bytes([piece[-1] ^ 4]) if number == 5 else piece
 
     leader.spoil = flip
+    leader.under_way = {2}
     await lagging.fetch()
-    assert (leader.asked, leader.done) == (2, 1)
+    assert (leader.asked, leader.done) == (3, 1)
+    assert leader.refused == ["", leader.copied.blake3, ""]
     assert [piece.offset for piece in leader.read].count(0) == 2
     lagging.install(leader)
+
+
+async def test_the_leader_is_told_which_copy_was_refused_until_it_has_heard_it(
+    leader: Leader, lagging: Lagging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flip(number: int, piece: bytes) -> bytes:
+        return b"?" + piece[1:] if number == 1 else piece
+
+    real, lost = leader.call, [2]
+
+    async def call(slot: int, method: Method, body: bytes, deadline: float) -> bytes:
+        answer = await real(slot, method, body, deadline)
+        if method == Method.COPY_OFFER and leader.asked in lost:
+            raise OutcomeUnknown("ConnectionLost", "the connection was lost")
+        return answer
+
+    leader.spoil = flip
+    monkeypatch.setattr(lagging.fetcher, "_call", call)
+    await lagging.fetch()
+    blake3 = leader.copied.blake3
+    assert leader.refused == ["", blake3, blake3]
+
+
+async def test_a_disk_that_fails_while_the_copy_is_verified_ends_the_member(
+    leader: Leader, lagging: Lagging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(file: Path, copied: Copied, *, hashed: bool) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(snapshot_fetching, "verify_copy", unreadable)
+    lagging.fetcher.told(2, needed=True)
+    with pytest.raises(DiskFailed, match="Input/output error"):
+        await lagging.fetcher.run()
 
 
 async def test_a_piece_of_another_length_is_refused(leader: Leader, lagging: Lagging) -> None:

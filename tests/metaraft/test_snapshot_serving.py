@@ -63,12 +63,13 @@ class World:
             keep_s=keep_s,
         )
 
-    async def offer(self, last_index: int = 1, slot: int = 2) -> Copied:
-        """Ask until there is one."""
+    async def offer(self, last_index: int = 1, slot: int = 2, refused: str = "") -> Copied:
+        """Ask until there is one; the first time, say which one was refused."""
         with trio.fail_after(PATIENCE_S):
             while True:
+                wanted, refused = CopyWanted(last_index, refused), ""
                 try:
-                    return _decode_copied(await self.copies.offer(request(encode(CopyWanted(last_index)), slot)))
+                    return _decode_copied(await self.copies.offer(request(encode(wanted), slot)))
                 except Unavailable as error:
                     if error.code != "CopyUnderWay":
                         raise
@@ -122,6 +123,19 @@ async def test_a_copy_that_helps_nobody_any_more_is_made_anew(tmp_path: Path) ->
         assert (await world.offer(last_index=ENTRIES + 2)) == second
         with pytest.raises(Unavailable, match="not kept"):
             await world.read(first, 0, 10)
+
+
+async def test_a_copy_that_rotted_where_it_lies_is_made_anew_for_who_found_it(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        copied = await world.offer()
+        with world.file.open("r+b") as file:
+            file.seek(copied.size // 2)
+            file.write(b"rot")
+        assert await world.offer(slot=3) == copied  # nobody has read it yet
+        assert await world.offer(refused="00" * 32) == copied  # an older one, which is gone
+        again = await world.offer(refused=copied.blake3)
+        assert again == copied  # nothing was written between
+        assert hash_file(world.file) == again.blake3
 
 
 async def test_nothing_is_copied_for_who_has_all_that_is_applied(tmp_path: Path) -> None:
