@@ -27,8 +27,9 @@ from blake3 import blake3
 
 from cluster.errors import Corrupt, Refused, Unavailable
 from cluster.limits import MIB
+from metaraft.files import sync_directory
 from metaraft.lmdb_rows import LmdbReader, errors
-from metaraft.store import LMDB_MAJOR, Store, Stored, read_stored, sync_directory, walk_rows
+from metaraft.store import LMDB_MAJOR, Store, Stored, read_stored, walk_rows
 
 PIECE_BYTES = MIB
 """Copied between two looks at the clock. A pipe holds as much (pipe(7): the most without privileges)."""

@@ -28,6 +28,7 @@ from metaraft import answering, machine
 from metaraft.comparing import POINT_MS, POINTS_TOLD, Point
 from metaraft.condemned import refuse_condemned
 from metaraft.core_membership import CHANGE, NOBODY, Membership, is_batch
+from metaraft.files import allocate, sync_directory
 from metaraft.lmdb_rows import LmdbReader, LmdbRows, errors, translated
 from metaraft.machine import Machine
 from metaraft.rows import MEMBERSHIP_KEY, SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash, unseal
@@ -35,6 +36,7 @@ from metaraft.walking import Walk
 
 DATA_FILE = "data.mdb"
 LMDB_MAJOR = 1
+_NO_END = 1 << 62
 
 _FORMAT_KEY = bytes([Kind.LOCAL]) + b"format"
 _APPLIED_KEY = bytes([Kind.LOCAL]) + b"applied"
@@ -341,19 +343,18 @@ class Store:
 
     def make_room(self) -> None:
         """Allocate space behind the last page, while the disk has some: what is applied then does not fail when others
-        fill it. Blocking. Raises OSError; a disk that is full is no failure."""
+        fill it. Blocking. Raises OSError; a disk that is full is no failure, nor is a file system that cannot do it."""
         with errors(self._directory):
             used = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         if self._room_end - used >= self._room_bytes // 2:
             return
         file = os.open(self._directory / DATA_FILE, os.O_RDWR | os.O_CLOEXEC)
         try:
-            os.posix_fallocate(file, used, self._room_bytes)
+            can = allocate(file, used, self._room_bytes)
+            self._room_end = used + self._room_bytes if can else _NO_END
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-        else:
-            self._room_end = used + self._room_bytes
         finally:
             os.close(file)
 
@@ -484,12 +485,3 @@ def _note_applied(rows: LmdbRows, index: int, term: int) -> None:
 
 def _hash_bytes(set_hash: int) -> bytes:
     return set_hash.to_bytes(16, "big")
-
-
-def sync_directory(directory: Path) -> None:
-    """Return when the names in the folder are on the disk."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -28,8 +28,8 @@ from cluster.rpc import TransferPool, TransferStream
 from metaraft.backup.file import FOOT_BYTES, Manifest, check_bytes, finish, read_manifest
 from metaraft.backup.sending import COPIED, RECORD
 from metaraft.client import MetaClient
+from metaraft.files import sync_directory
 from metaraft.snapshot_copy import Copied, FileSink, damaged
-from metaraft.store import sync_directory
 from metaraft.wire import SERVICE, CopyAsk, Method, encode
 
 PARTIAL = ".partial"

@@ -12,11 +12,11 @@ import msgspec
 
 from cluster.config import Config, MemberConfig
 from cluster.errors import Refused
+from metaraft.files import sync_directory
 from metaraft.journal_disk import Disk
 from metaraft.journal_segments import incarnation_in
 from metaraft.members.notes import note_made, was_made
 from metaraft.server import prepare
-from metaraft.store import sync_directory
 
 _LOCK = Path("journal", "lock")
 

@@ -15,7 +15,7 @@ import msgspec
 
 from cluster.config import Config, MemberConfig
 from cluster.errors import Corrupt
-from metaraft.store import sync_directory
+from metaraft.files import sync_directory
 
 PLAN_SUFFIX = ".replacing"
 MADE_SUFFIX = ".made"

@@ -1,0 +1,37 @@
+"""What a member asks of the operating system for its database and notes. (The journal has `journal_disk`.)
+
+Every function blocks and raises OSError as the call does. Source: man 2 fallocate, fsync, rename.
+"""
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def allocate(descriptor: int, offset: int, length: int) -> bool:
+    """Make room for bytes [offset, offset + length), which keep what is in them; says whether the file system can.
+
+    Not `os.posix_fallocate`: where the file system cannot, glibc writes a byte into every block, and so over what
+    another thread writes there meanwhile.
+    """
+    if _libc.fallocate(descriptor, 0, ctypes.c_int64(offset), ctypes.c_int64(length)) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _UNSUPPORTED:
+        return False
+    raise OSError(code, os.strerror(code))
+
+
+def sync_directory(directory: Path) -> None:
+    """Return when the names in the folder are on the disk."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)

@@ -1,0 +1,57 @@
+"""Room is made ahead without touching what is there; a file system that cannot is let be, and is not written to."""
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from cluster.limits import MIB, Limits
+from metaraft import files
+from metaraft.files import allocate
+from metaraft.store import DATA_FILE, Store
+from tests.metaraft.stores import CLUSTER, new_store
+
+
+def test_room_is_made_around_what_is_there(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w+b") as file:
+        file.write(b"what is there")
+        file.flush()
+        assert allocate(file.fileno(), 0, MIB)
+        assert os.fstat(file.fileno()).st_size == MIB
+        assert os.pread(file.fileno(), 15, 0) == b"what is there\0\0"
+
+
+def test_a_call_that_fails_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with (tmp_path / "file").open("rb") as file, pytest.raises(OSError, match="descriptor") as failed:
+        allocate(file.fileno(), 0, MIB)
+    assert failed.value.errno == errno.EBADF
+
+
+class _Unable:
+    """A file system that cannot allocate."""
+
+    asked = 0
+
+    def fallocate(self, *_: object) -> int:
+        """Fails as fallocate(2) does there."""
+        self.asked += 1
+        ctypes.set_errno(errno.EOPNOTSUPP)
+        return -1
+
+
+def test_a_store_whose_file_system_cannot_allocate_is_not_written_to_and_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_store(tmp_path / "s").close()
+    store = Store.open(tmp_path / "s", cluster_id=CLUSTER, limits=Limits(map_bytes=64 * MIB, room_bytes=MIB))
+    before = (tmp_path / "s" / DATA_FILE).stat()
+    unable = _Unable()
+    monkeypatch.setattr(files, "_libc", unable)
+    store.make_room()
+    store.make_room()
+    after = (tmp_path / "s" / DATA_FILE).stat()
+    assert (after.st_size, after.st_mtime_ns, unable.asked) == (before.st_size, before.st_mtime_ns, 1)
+    store.close()
