@@ -212,8 +212,11 @@ class Driver:
             self._marked_at = float("inf")
             await trio.to_thread.run_sync(self._journal.mark_idle, limiter=self._disk_thread)
         if self._cut_below > self._cut_done:
-            self._cut_done = self._cut_below
-            await trio.to_thread.run_sync(self._journal.cut, self._cut_done, limiter=self._disk_thread)
+            below = self._cut_below
+            if await trio.to_thread.run_sync(self._journal.cut, below, 1, limiter=self._disk_thread):
+                self._bell.ring()  # one segment a turn: a disk takes its time to free many, and messages wait
+            else:
+                self._cut_done = below
 
     # ---- executed and applied
 

@@ -344,15 +344,17 @@ class Journal:
             else:
                 segment.allocated += self._room
 
-    def cut(self, below_index: int) -> None:
-        """Drops the oldest segments that hold no entry from `below_index` on, never the last entry. Blocking.
+    def cut(self, below_index: int, segments_max: int | None = None) -> bool:
+        """Drops the oldest segments that hold no entry from `below_index` on, never the last entry; `segments_max` of
+        them, and says whether there are more. Blocking.
 
         Nothing is lost of term, vote and truncations, wherever it is interrupted. Raises JournalFailed.
         """
         with self._io:
             with self._state:
                 self._check()
-                count = self._table.droppable(below_index, self._durable_index)
+                all_of_them = self._table.droppable(below_index, self._durable_index)
+                count = all_of_them if segments_max is None else min(all_of_them, segments_max)
                 dropped = [self._segments.pop(sequence) for sequence in self._table.drop_oldest(count)]
                 self._recent.forget_below(self._table.first_index)
                 if self._reader is not None and self._reader[0] not in self._segments:
@@ -363,6 +365,7 @@ class Journal:
                     self._disk.sync_directory(self._directory)
             except OSError as error:
                 self._fail(error)
+        return count < all_of_them
 
     def close(self) -> None:
         """Gives the journal back. What was not synced is lost, as in a crash; later calls raise JournalFailed."""

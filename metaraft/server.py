@@ -155,6 +155,7 @@ class Member:
         except BaseException:
             self.journal.close()
             raise
+        self._space = self._measured_space()
         self.copying = trio.Lock()
         """Held while a copy of the database is made."""
         self._backups = Backups(self.store, self._directory, node.name, config.limits, self.copying, self._callers)
@@ -314,6 +315,7 @@ class Member:
     async def _tend(self) -> None:
         """Each second: who is short of space, what the others should know, whose rows differ, and the cut."""
         while True:
+            self._space = await trio.to_thread.run_sync(self._measured_space)
             points = self.store.points
             status, driver = self.driver.status, self.driver
             report = MemberReport(
@@ -353,10 +355,11 @@ class Member:
             _log.warning("clocks_differ" if skewed else "clocks_agree", skew_ms=reports.skew_ms)
 
     def _short_of_space(self) -> bool:
-        free, total = self._space()
+        free, total = self._space
         return free < self._limits.free_bytes_min or free * 100 < total * self._limits.free_percent_min
 
-    def _space(self) -> tuple[int, int]:
+    def _measured_space(self) -> tuple[int, int]:
+        """Bytes free and in total where the member lies. Blocking: a disk that hangs is waited for in a thread."""
         with failing_disk():
             found = os.statvfs(self._directory)
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
@@ -441,7 +444,7 @@ class Member:
                 revision=facts.revision,
                 set_hash=facts.set_hash,
                 log_bytes=self.journal.bytes,
-                free_bytes=self._space()[0],
+                free_bytes=self._space[0],
                 state_time_ms=self.driver.state_time_ms(),
                 version=version("trilith"),
                 pid=os.getpid(),

@@ -124,7 +124,8 @@ class WatchedJournal(Journal):
         super().sync()
         self.twin.synced()
 
-    def cut(self, below_index: int) -> None:
+    def cut(self, below_index: int, segments_max: int | None = None) -> bool:
         """Drop whole segments."""
-        super().cut(below_index)
+        more = super().cut(below_index, segments_max)
         self.twin.cut(self.first_index)
+        return more

@@ -15,6 +15,8 @@ Copying and sending each keep `limits.copy_bytes_per_s`.
 import os
 import struct
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -81,10 +83,10 @@ class Backups:
                 self._file.unlink()
                 await _send(stream, copied, descriptor, self._bytes_per_s)
             finally:
-                os.close(descriptor)
+                await _let_go(partial(os.close, descriptor))
         finally:
             self._under_way = False
-            self._file.unlink(missing_ok=True)
+            await _let_go(partial(self._file.unlink, missing_ok=True))
         _log.info("copy_sent", to=request.peer.name, index=copied.index, bytes=copied.size)
 
     async def _copy(self, stream: TransferStream) -> Copied:
@@ -128,6 +130,12 @@ async def _send(stream: TransferStream, copied: Copied, descriptor: int, bytes_p
         await stream.send_raw(piece)
         offset, left = offset + len(piece), left - len(piece)
         await trio.sleep_until(began + offset / max(1, bytes_per_s))
+
+
+async def _let_go(last_name_or_descriptor: Callable[[], None]) -> None:
+    """In a thread, whatever happens: to free a file of gigabytes takes a disk seconds."""
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(last_name_or_descriptor)
 
 
 def _size(file: Path) -> int:

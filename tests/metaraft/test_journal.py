@@ -137,6 +137,22 @@ def test_a_cut_drops_whole_segments_and_keeps_term_vote_and_the_last_entry(folde
     journal.close()
 
 
+def test_a_cut_can_be_made_segment_by_segment(folder: Path) -> None:
+    journal = opened(folder)
+    filled(journal, 200)
+    whole = len(segments(folder))
+    rounds = 1
+    while journal.cut(150, 1):
+        rounds += 1
+        assert len(segments(folder)) == whole - rounds + 1
+    first = journal.first_index
+    assert rounds > 2
+    assert not journal.cut(150)
+    assert journal.first_index == first
+    assert len(segments(folder)) == whole - rounds
+    journal.close()
+
+
 def test_a_cut_waits_until_the_entries_above_it_are_synced(folder: Path) -> None:
     journal = opened(folder)
     filled(journal, 200)

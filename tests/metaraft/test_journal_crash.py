@@ -23,7 +23,7 @@ from tests.metaraft.journal_twin import (
 )
 
 
-def moments(act: Callable[[], None], disk: MemoryDisk, synced: Callable[[], int]) -> list[tuple[MemoryDisk, int]]:
+def moments(act: Callable[[], object], disk: MemoryDisk, synced: Callable[[], int]) -> list[tuple[MemoryDisk, int]]:
     """The disk, and how much was certain, before each call that changes the disk, and at the end."""
     seen: list[tuple[MemoryDisk, int]] = []
 
