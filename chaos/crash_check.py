@@ -15,7 +15,6 @@ from cluster.config import Config, load
 from cluster.errors import TrilithError
 from metaraft.core import BrokenInvariant, Core, Membership, Seat
 from metaraft.journal import Journal
-from metaraft.journal_records import Entry
 from metaraft.store import Store
 
 
@@ -69,7 +68,9 @@ def _check(folder: Path, config: Config, steps: dict[int, Step]) -> Found:
             step = steps.get(entry.index)
             if step is None or (step.term, step.data) != (entry.term, entry.data):
                 return Found(error=f"another entry {entry.index}")
-        store.apply(_committed(journal, store.applied, config))
+        committed = _committed(journal, store.applied, config)
+        if committed > store.applied:
+            store.apply(journal.entries(store.applied + 1, committed + 1, 1 << 40))
         if store.applied <= last:
             return Found(error=f"the member leads and has committed {store.applied} of {last}")
         if store.facts().set_hash != steps[last].set_hash:
@@ -77,8 +78,8 @@ def _check(folder: Path, config: Config, steps: dict[int, Step]) -> Found:
         return Found(last=last, applied=before, term=term, voted_for=voted_for)
 
 
-def _committed(journal: Journal, applied: int, config: Config) -> list[Entry]:
-    """What the member commits until it has been elected, alone, and its own first entry is committed."""
+def _committed(journal: Journal, applied: int, config: Config) -> int:
+    """How far the member commits until it has been elected, alone, and its own first entry is committed."""
     now = 0.0
     member = config.member[0]
     core = Core(
@@ -92,16 +93,15 @@ def _committed(journal: Journal, applied: int, config: Config) -> list[Entry]:
         timings=config.timings,
         limits=config.limits,
     )
-    last, found = journal.last_index, list[Entry]()
+    last = journal.last_index
     while core.status.commit <= last:
         now = max(now, core.next_wakeup(now)) + 0.001
         ready = core.step(inbox=[], proposals=[], reads=0, now=now)
         if ready.sync:
             journal.sync()
-        found += ready.committed
         if now > 100:
             break
-    return found + core.step(inbox=[], proposals=[], reads=0, now=now + 0.001).committed
+    return core.status.commit
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Raft as a step machine: messages, proposals and the time go in, what is to be synced, sent and applied comes out.
+"""Raft as a step machine: messages, proposals and the time go in, what is to be synced and sent comes out.
 
     ready = core.step(inbox=..., proposals=..., reads=..., now=...)
     send(ready.appends)              # a leader's, before or during the sync
     await journal.sync()             # if ready.sync: entries, term and vote
     send(ready.messages)             # votes and answers: never before the sync
-    apply(ready.committed)           # never before the sync
+    apply(..., ready.status.commit)  # the journal's entries up to there: never before the sync
 
 Rules:
 * No I/O, no clock, no random source of its own: the same seed and the same steps give the same outcome.
@@ -12,6 +12,7 @@ Rules:
   an answer never promises what a power cut could undo. Followers may have an entry before the leader's disk does: it
   counts there for them, and for the leader only from its next step on (Ongaro's dissertation, 10.2.1).
 * `next_wakeup` says when to step again if nothing arrives. Nothing is polled.
+* What is committed is an index: the entries lie in the journal, and who applies them reads them there.
 * A `BrokenInvariant` from any call means that the process must end.
 
 The engine is PySyncObj behind `core_member`; this package's other modules know nothing of it. The shape of the loop is
@@ -34,7 +35,6 @@ from metaraft.core_member import Member
 from metaraft.core_membership import Admit, Change, Membership, Retire, Seat, refusal, transfer_refusal
 from metaraft.core_messages import Message, decode_message, encode_message
 from metaraft.core_reads import ReadRound, ReadRounds
-from metaraft.journal_records import Entry
 
 __all__ = [
     "Admit",
@@ -80,25 +80,23 @@ class CoreStatus(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What a step asks for. Send `appends`, sync the journal (if `sync`), then send `messages` and apply `committed`.
+    """What a step asks for. Send `appends`, sync the journal (if `sync`), then send `messages`, and apply what is
+    committed (`status.commit`).
 
-    `committed` goes on where the last Ready ended, each index once per process; data of a no-op is empty.
     `proposed` has for each proposal its (index, term), or None: this member does not lead, or hands over, and nothing
-    was added; `changed` is the same for the change of members. An entry (index, term) is committed if it comes in
-    `committed`; another term at its index means that it never will be.
-    `read_round` is the round that the reads asked in this step belong to, None if none were or this is no leader. Each
-    round comes once later (or now): in `reads_confirmed` with the index that its reads must see applied, or in
-    `reads_lost` because leadership ended.
+    was added; `changed` is the same for the change of members. Another term at its index, once that is committed, means
+    that an entry never will be.
+    `read_round` is the round that the reads asked in this step belong to, None if none were or this is no leader. It
+    comes once later (or now) in `reads_confirmed`, with the index that its reads must see applied, unless leadership
+    ends before.
     """
 
     appends: list[tuple[int, Message]]
     messages: list[tuple[int, Message]]
     sync: bool
-    committed: list[Entry]
     proposed: list[tuple[int, int] | None]
     read_round: int | None
     reads_confirmed: list[ReadRound]
-    reads_lost: tuple[int, ...]
     status: CoreStatus
     changed: tuple[int, int] | None = None
 
@@ -171,8 +169,6 @@ class Core:
     def next_wakeup(self, now: float) -> float:
         """When to step at the latest, if nothing arrives before: `now` if at once, infinity if never."""
         member = self._member
-        if member.commit > member.handed_out:
-            return now
         if self._alone and member.state == LEADER:
             return now if member.commit < self._log.last_index else math.inf
         return max(now, member.next_timer())
@@ -221,7 +217,7 @@ class Core:
         if self._log.dirty:
             raise BrokenInvariant("a step began before all of the last one was synced")
         clock.now = now
-        member, term = self._member, self._log.term
+        member, term, led = self._member, self._log.term, self._member.state == LEADER
         for slot, incarnation, message in inbox:
             member.receive(slot, incarnation, message)
         member.tick()
@@ -229,8 +225,8 @@ class Core:
         takes = leads and member.transfer is None
         proposed = [member.propose(data) if takes else None for data in proposals]
         changed = member.change(change) if takes and change and self.refusal(change, now) is None else None
-        lost = self._reads.lose() if member.leadership_lost else ()
-        member.leadership_lost = False
+        if led and (not leads or member.term != term):
+            self._reads.lose()
         read_round = self._reads.ask() if leads and reads else None
         confirmed: list[ReadRound] = []
         messages, member.outbox.messages = member.outbox.messages, []
@@ -242,16 +238,13 @@ class Core:
             if self._alone:
                 self._advance_reads(confirmed)
         appends, member.outbox.messages = member.outbox.messages, []
-        committed, member.committed = member.committed, []
         return Ready(
             appends=appends,
             messages=messages,
             sync=self._log.dirty,
-            committed=committed,
             proposed=proposed,
             read_round=read_round,
             reads_confirmed=confirmed,
-            reads_lost=lost,
             status=self._status(),
             changed=changed,
         )

@@ -108,7 +108,6 @@ class Elector(syncobj.SyncObj):
                 peer.incarnation = seats[slot].incarnation
                 peer.follow(self.log.last_index)
                 self._SyncObj__lastResponseTime[self._nodes[slot]] = -math.inf
-                self._SyncObj__raftMatchIndex[self._nodes[slot]] = 0
 
     # ---- asking for votes
 

@@ -1,18 +1,18 @@
 """The Raft engine: PySyncObj's own class, with the methods overridden that are the fault.
 
-What stays the library's: the rule of commitment, stepping down, the apply loop, and what `core_elections` leaves it.
+What stays the library's: stepping down, and what `core_elections` leaves it.
 What is replaced, and why:
 * its handler of appends truncates entries that match, and its answers carry no term: `core_log.take`;
 * its way of sending appends goes back with each answer, has no limit, and ends in dumps: `core_peers.Peer`;
 * a new leader's no-op could be committed by its own vote before any sync: it is added after the tick;
-* its application of commands unpickles them: here they are only handed out;
+* its commitment walks the log for each step, and its application of commands unpickles them: here an index rises, and
+  who applies reads the log up to it;
 * its changes of members are not used: `core_membership`.
 
 Source: pysyncobj 0.3.17, `syncobj.py`; Ongaro and Ousterhout (2014); Ongaro's dissertation, 3.10 and 4.
 """
 
 import random
-from typing import Any
 
 from pysyncobj.node import Node
 
@@ -33,9 +33,6 @@ from metaraft.core_messages import (
     asker_of,
 )
 from metaraft.core_peers import Peer
-from metaraft.journal_records import Entry
-
-_APPLY_ENTRIES_MAX = 1024
 
 
 class Member(Elector):
@@ -53,9 +50,7 @@ class Member(Elector):
         timings: Timings,
         limits: Limits,
     ) -> None:
-        self.committed: list[Entry] = []
         self.heartbeat_due = False
-        self.leadership_lost = False
         self.sequence = 0
         self.transfer: int | None = None
         """The slot that leadership is being handed to."""
@@ -72,7 +67,6 @@ class Member(Elector):
             random=random,
             timings=timings,
         )
-        self._SyncObj__raftLastApplied = applied
 
     # ---- facts
 
@@ -80,11 +74,6 @@ class Member(Elector):
     def commit(self) -> int:
         """Commit index."""
         return self._SyncObj__raftCommitIndex
-
-    @property
-    def handed_out(self) -> int:
-        """Index up to which committed entries were handed out to be applied."""
-        return self._SyncObj__raftLastApplied
 
     @property
     def may_read(self) -> bool:
@@ -136,15 +125,13 @@ class Member(Elector):
             self._SyncObj__onMessageReceived(node, message)
 
     def tick(self) -> None:
-        """Timers, campaign, commitment, stepping down, and the next slice of what is to be applied."""
+        """Timers, campaign, commitment, and stepping down."""
         if self.state == LEADER:
             self._advance_commit()
             if clock.now >= self._transfer_until:
                 self.transfer = None
         else:
             self._maybe_begin_pre_vote()
-        if self.handed_out < self.log.first_index - 1:  # who cut the log has applied what is gone
-            self._SyncObj__raftLastApplied = self.log.first_index - 1
         self.doTick(0.0)
         self._cancel_campaign()
         if self._won_term is not None:
@@ -152,6 +139,7 @@ class Member(Elector):
                 self._lead()
             self._won_term = None
         if self.state != LEADER:
+            self.transfer = None
             self._canvass()
 
     def propose(self, data: bytes) -> tuple[int, int]:
@@ -256,15 +244,14 @@ class Member(Elector):
             peer.heard_at = clock.now
             if node.id in self._voters:
                 self._SyncObj__lastResponseTime[node] = clock.now
-                if peer.match >= self._noop_index:  # below it nothing may be committed by counting
-                    self._SyncObj__raftMatchIndex[node] = peer.match
 
     # ---- leading
 
     def _advance_commit(self) -> None:
-        """The library's rule, without its walk over the log: a majority has it, and it is of this term.
+        """A majority has it, and it is of this term: below the no-op nothing is committed by counting (figure 8).
 
-        The leader itself counts with its last index: a step begins with all of it synced.
+        The leader itself counts with its last index: a step begins with all of it synced. The library's own rule finds
+        nothing beyond: it counts by matches that it is never told.
         """
         matches = sorted([self.log.last_index, *(peer.match for peer in self._voters.values())], reverse=True)
         index = matches[self._majority - 1] if len(matches) >= self._majority else 0
@@ -294,27 +281,12 @@ class Member(Elector):
 
     # ---- what the library calls
 
-    def _SyncObj__setState(self, state: int) -> None:  # noqa: N802
-        if self.state == LEADER and state != LEADER:
-            self.leadership_lost = True
-            self.transfer = None
-        super()._SyncObj__setState(state)
-
-    def _SyncObj__getEntries(  # noqa: N802
-        self, first: int, count: int | None = None, bytes_max: int | None = None
-    ) -> list[tuple[Entry, int, int]]:
-        """A bounded slice of the log: where the library has a command, the entry itself stands."""
-        stop = min(self.log.last_index + 1, first + min(count or _APPLY_ENTRIES_MAX, _APPLY_ENTRIES_MAX))
-        if stop <= first:
-            return []
-        entries = self.log.entries(first, stop, bytes_max or self._limits.append_bytes_max)
-        return [(entry, entry.index, entry.term) for entry in entries]
+    def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802
+        """Nothing: who applies reads the journal. (False: no appends are due for it.)"""
+        return False
 
     def _checkCommandsToApply(self) -> None:  # noqa: N802
         """Nothing: commands come by `propose`, and are never forwarded."""
 
     def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
         """Nothing: the log is cut by its owner, and no dump is made."""
-
-    def _SyncObj__doApplyCommand(self, entry: Any) -> None:  # noqa: N802
-        self.committed.append(entry)

@@ -64,10 +64,6 @@ class ReadRounds:
         confirmed, self._open = self._open, None
         return confirmed
 
-    def lose(self) -> tuple[int, ...]:
-        """Leadership ended: the rounds that were asked and not confirmed."""
-        lost: tuple[int, ...] = () if self._open is None else (self._open.round,)
-        if self._waiting is not None:
-            lost += (self._waiting,)
+    def lose(self) -> None:
+        """Leadership ended: what was asked and not confirmed never will be."""
         self._open = self._waiting = None
-        return lost

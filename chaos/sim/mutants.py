@@ -98,8 +98,6 @@ def _takes_answers_of_any_term(self: Member, node: Node, message: AppendAnswer) 
         peer.probing = False
     peer.answered(message, self.log)
     self._SyncObj__lastResponseTime[node] = clock.now
-    if peer.match >= self._noop_index:
-        self._SyncObj__raftMatchIndex[node] = peer.match
 
 
 def _forgets_the_hint(right: Any) -> Any:

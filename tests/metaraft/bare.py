@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -274,6 +274,13 @@ def incarnation_of(slot: int) -> str:
     return f"{slot}.0"
 
 
+def newly_committed(journal: MemoryJournal, applied: int, ready: Ready) -> Sequence[Entry]:
+    """What a step committed beyond what is applied, as who applies reads it."""
+    if ready.status.commit <= applied:
+        return ()
+    return journal.entries(applied + 1, ready.status.commit + 1, 1 << 40)
+
+
 class GuardedCluster:
     """Members of the product's core, each with a journal in memory that is synced after every step."""
 
@@ -289,6 +296,7 @@ class GuardedCluster:
         self.journals = {slot: MemoryJournal() for slot in self.slots}
         self.cores: dict[int, Core] = {}
         self.committed: dict[int, list[Entry]] = {slot: [] for slot in self.slots}
+        self._applied: dict[int, int] = {}
         self._proposed: dict[int, dict[int, tuple[int, int]]] = defaultdict(dict)
         for slot in self.slots if start else ():
             self.start(slot)
@@ -307,6 +315,7 @@ class GuardedCluster:
             limits=self.limits,
         )
         self.committed[slot] = []
+        self._applied[slot] = applied
         for other in self.slots:
             if other != slot:
                 core.peer_connected(other)
@@ -330,7 +339,8 @@ class GuardedCluster:
         self.journals[slot].sync()
         for to, message in (*ready.appends, *ready.messages):
             self.queues[slot, to].append(message)
-        for entry in ready.committed:
+        for entry in newly_committed(self.journals[slot], self._applied[slot], ready):
+            self._applied[slot] = entry.index
             self.committed[slot].append(entry)
             proposed = self._proposed[slot].pop(entry.index, None)
             if proposed is not None and proposed[0] == entry.term:

@@ -21,7 +21,7 @@ from cluster.limits import Limits, Timings
 from metaraft.core import Admit, Change, Core, Message, Ready, Retire
 from metaraft.core_membership import CHANGE, decode_change
 from metaraft.journal_records import Entry
-from tests.metaraft.bare import incarnation_of, seats_of
+from tests.metaraft.bare import incarnation_of, newly_committed, seats_of
 from tests.metaraft.memory_journal import MemoryDisk, MemoryJournal
 
 LIMITS = Limits(append_bytes_max=256)
@@ -191,14 +191,14 @@ class Machine:
         self.journal.sync()
         for slot, message in ready.messages:
             self.world.send(self, slot, message)
-        for entry in ready.committed:
+        for entry in newly_committed(self.journal, self.applied, ready):
             self._apply(entry, ready.status.term)
         for confirmed in ready.reads_confirmed:
             for read in self.rounds.pop(confirmed.round):
                 read.index = confirmed.index
                 self.confirmed.append(read)
-        for lost in ready.reads_lost:
-            self.rounds.pop(lost, None)
+        if ready.status.state != "leader":
+            self.rounds.clear()
         for read in [read for read in self.confirmed if (read.index or 0) <= self.applied]:
             self.world.judge.read(read, self.applied)
             self.confirmed.remove(read)

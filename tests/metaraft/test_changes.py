@@ -16,6 +16,7 @@ class Leader:
         self.cluster = GuardedCluster(3)
         elect(self.cluster, 0, 1, 2)
         self.changes = Changes(self.cluster.cores[0])
+        self._told = len(self.cluster.committed[0])
 
     def retire(self, slot: int = 2) -> Kept:
         """Ask for a retirement."""
@@ -34,9 +35,13 @@ class Leader:
         due = self.changes.due(self.cluster.now)
         ready = self.cluster.step(0, change=due)
         self.changes.proposed(due, ready.changed, ready.status)
-        for entry in ready.committed:
-            self.changes.executed(Executed(entry.index, entry.term, ()))
+        self._execute()
         return ready
+
+    def _execute(self) -> None:
+        for entry in self.cluster.committed[0][self._told :]:
+            self._told += 1
+            self.changes.executed(Executed(entry.index, entry.term, ()))
 
     def rounds(self, count: int, *others: int) -> None:
         """Turns, and what the others say to them."""
@@ -50,8 +55,7 @@ class Leader:
                 due = self.changes.due(self.cluster.now)
                 ready = self.cluster.step(0, inbox=answers, change=due)
                 self.changes.proposed(due, ready.changed, ready.status)
-                for entry in ready.committed:
-                    self.changes.executed(Executed(entry.index, entry.term, ()))
+                self._execute()
 
 
 def failure(reply: Kept) -> Unavailable | OutcomeUnknown:

@@ -105,16 +105,18 @@ def test_guarded_cut_off_leader_confirms_no_read_and_steps_down() -> None:
     drop(cluster, 0)
     assert asked.read_round is not None
     assert asked.reads_confirmed == []
-    lost: list[int] = []
     began = cluster.now
     while cluster.leads(0):
         cluster.now += 0.01
         ready = cluster.step(0)
         assert ready.reads_confirmed == []
-        lost += ready.reads_lost
     assert cluster.now - began <= Timings().leader_fallback_s + Timings().heartbeat_s
-    assert lost == [asked.read_round]
     assert cluster.step(0, reads=1).read_round is None
+    drop(cluster, 0)
+    elect(cluster, 0, 1, 2)
+    asked_again = cluster.step(0, reads=1).read_round
+    settle(cluster, 0, 1, 2)
+    assert asked_again not in (None, asked.read_round)  # the one of before is lost: it is never confirmed
 
 
 def test_guarded_reads_need_answers_to_what_was_sent_after_they_were_asked() -> None:
@@ -327,16 +329,11 @@ def test_bare_member_applies_its_whole_backlog_in_one_tick() -> None:
         assert len(cluster.values(0)) == 5000
 
 
-def test_guarded_member_hands_its_backlog_out_in_slices() -> None:
+def test_guarded_member_commits_its_backlog_as_an_index_and_has_nothing_to_do_for_it() -> None:
     cluster = GuardedCluster(3)
     _backlog(cluster, 5000)
     while cluster.queues[1, 0]:
         cluster.deliver(1, 0)
         cluster.deliver(0, 1)
-    assert 0 < len(cluster.values(0)) < 5000
-    assert cluster.cores[0].next_wakeup(cluster.now) == cluster.now
-    while cluster.cores[0].next_wakeup(cluster.now) == cluster.now:
-        before = len(cluster.values(0))
-        cluster.tick(0)
-        assert len(cluster.values(0)) <= before + 1024
     assert cluster.values(0) == list(range(5000))
+    assert cluster.cores[0].next_wakeup(cluster.now) > cluster.now

@@ -194,33 +194,3 @@ def test_guarded_leader_reports_a_follower_behind_its_cut_log_and_sends_heartbea
     cluster.propose(0, 10)
     settle(cluster, 0, 1, 2)
     assert cluster.acknowledged[-1] == 10
-
-
-def test_guarded_member_goes_on_behind_a_log_that_was_cut_before_it_had_handed_all_of_it_out() -> None:
-    journal = MemoryJournal()
-    for index in range(2, 40):
-        journal.add(index, 0, b"." * 100)
-    journal.sync()
-    core = Core(
-        slot=0,
-        incarnation=incarnation_of(0),
-        membership=seats_of((0,)),
-        journal=journal,
-        applied=1,
-        now=1000.0,
-        random=random.Random(0),
-        timings=Timings(),
-        limits=Limits(append_bytes_max=300),
-    )
-    handed_out: list[int] = []
-    now = 1000.0
-    for _ in range(20):
-        now = max(now, core.next_wakeup(now))
-        ready = core.step(inbox=(), proposals=(), reads=0, now=now)
-        journal.sync()
-        handed_out += [entry.index for entry in ready.committed]
-        if handed_out and journal.first_index == 1:
-            assert handed_out[-1] < 30
-            journal.cut(30)
-    assert handed_out[-1] == journal.last_index
-    assert [index for index in handed_out if index >= 30] == list(range(30, journal.last_index + 1))
