@@ -156,7 +156,26 @@ class Core:
     @property
     def status(self) -> CoreStatus:
         """How the member stands now."""
-        return self._status()
+        member, log = self._member, self._log
+        leads = member.state == LEADER
+        match: dict[int, int] = {}
+        needs_snapshot: tuple[int, ...] = ()
+        if leads:
+            match = {slot: peer.match for slot, peer in member.peers.items()}
+            needs_snapshot = tuple(slot for slot, peer in member.peers.items() if peer.needs_snapshot(log))
+            self._safe_cut = max(self._safe_cut, min(member.commit, *match.values(), log.last_index))
+        return CoreStatus(
+            state=_STATES[member.state],
+            term=member.term,
+            leader=member.leader,
+            commit=member.commit,
+            last_index=log.last_index,
+            match=match,
+            safe_cut=self._safe_cut if leads else 0,
+            needs_snapshot=needs_snapshot,
+            membership=member.membership,
+            transfer=member.transfer,
+        )
 
     def peer_connected(self, slot: int) -> None:
         """Messages to the slot will be sent from now on, over a new connection. Step soon after."""
@@ -245,41 +264,19 @@ class Core:
             proposed=proposed,
             read_round=read_round,
             reads_confirmed=confirmed,
-            status=self._status(),
+            status=self.status,
             changed=changed,
         )
 
     def _advance_reads(self, confirmed: list[ReadRound]) -> bool:
         """Confirm the open round if a majority has answered it; begin the next if there is one. True: it began."""
         reads, member = self._reads, self._member
-        if reads.open and member.confirmed_since(reads.after):
+        if reads.open is not None and member.confirmed_since(reads.after):
             confirmed.append(reads.confirm())
-        if reads.waiting and not reads.open and member.may_read:
+        if reads.waiting is not None and reads.open is None and member.may_read:
             reads.begin(member.commit, member.sequence)
             return True
         return False
-
-    def _status(self) -> CoreStatus:
-        member, log = self._member, self._log
-        leads = member.state == LEADER
-        match: dict[int, int] = {}
-        needs_snapshot: tuple[int, ...] = ()
-        if leads:
-            match = {peer.slot: peer.match for peer in member.peers.values()}
-            needs_snapshot = tuple(peer.slot for peer in member.peers.values() if peer.needs_snapshot(log))
-            self._safe_cut = max(self._safe_cut, min(member.commit, *match.values(), log.last_index))
-        return CoreStatus(
-            state=_STATES[member.state],
-            term=member.term,
-            leader=member.leader,
-            commit=member.commit,
-            last_index=log.last_index,
-            match=match,
-            safe_cut=self._safe_cut if leads else 0,
-            needs_snapshot=needs_snapshot,
-            membership=member.membership,
-            transfer=member.transfer,
-        )
 
 
 def invalid_timings(timings: Timings) -> str | None:

@@ -15,7 +15,7 @@ import random
 
 from pysyncobj.node import Node
 
-from cluster.limits import Timings
+from cluster.limits import Limits, Timings
 from metaraft.core_library import LibraryJournal, Outbox, clock, configuration, syncobj
 from metaraft.core_log import Log
 from metaraft.core_membership import Membership, Seats
@@ -43,6 +43,7 @@ class Elector(syncobj.SyncObj):
         applied: int,
         random: random.Random,
         timings: Timings,
+        limits: Limits,
     ) -> None:
         self.slot = slot
         self.log = log
@@ -54,6 +55,7 @@ class Elector(syncobj.SyncObj):
         self._nodes = {other: Node(other) for other in self.peers}
         self._random = random
         self._timings = timings
+        self._limits = limits
         self._heard_leader = -math.inf
         self._votes: set[int] = set()
         self._pre_votes: set[int] | None = None
@@ -91,9 +93,13 @@ class Elector(syncobj.SyncObj):
         """Whether there was a leader less than the shortest election timeout ago."""
         return self.state == LEADER or clock.now - self._heard_leader < self._timings.election_timeout_min_s
 
+    def _last(self) -> tuple[int, int]:
+        """Index and term of the last entry."""
+        return self.log.last_index, self._SyncObj__getCurrentLogTerm()
+
     def _up_to_date(self, last_index: int, last_term: int) -> bool:
-        mine = self.log.last_index
-        return (last_term, last_index) >= (self.log.term_at(mine) or 0, mine)
+        mine, my_term = self._last()
+        return (last_term, last_index) >= (my_term, mine)
 
     # ---- the seats
 
@@ -148,15 +154,13 @@ class Elector(syncobj.SyncObj):
         """Ask those that have not answered, again and again: requests and answers get lost."""
         if clock.now + _TIMER_SLACK_S < self._canvass_at:
             return
-        last_index = self.log.last_index
-        last_term = self.log.term_at(last_index) or 0
         request: Message
         if self._pre_votes is not None:
             asked = self._pre_votes
-            request = PreVote(self.term, self._pre_vote_round, last_index, last_term)
+            request = PreVote(self.term, self._pre_vote_round, *self._last())
         elif self.state == CANDIDATE:
             asked = self._votes
-            request = RequestVote(self.term, last_index, last_term, self._transferred)
+            request = RequestVote(self.term, *self._last(), self._transferred)
         else:
             return
         self._canvass_at = clock.now + self._timings.heartbeat_s
@@ -233,6 +237,9 @@ class Elector(syncobj.SyncObj):
 
     def _SyncObj__generateRaftTimeout(self) -> float:  # noqa: N802
         return self._random.uniform(self._timings.election_timeout_min_s, self._timings.election_timeout_max_s)
+
+    def _SyncObj__connectedToAnyone(self) -> bool:  # noqa: N802
+        return not self.peers or any(peer.connected for peer in self.peers.values())
 
     def _SyncObj__getCurrentLogIndex(self) -> int:  # noqa: N802
         return self.log.last_index

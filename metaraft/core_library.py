@@ -14,7 +14,7 @@ import socket
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pysyncobj.config import SERIALIZER_STATE, SyncObjConf
+from pysyncobj.config import SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 from pysyncobj.version import VERSION
@@ -24,7 +24,6 @@ from metaraft.core_log import BrokenInvariant, Log
 from metaraft.core_messages import Message, VoteAnswer
 
 VERSION_KNOWN = "0.3.17"
-NEVER = 1 << 62
 
 if VERSION != VERSION_KNOWN:
     raise ImportError(f"pysyncobj is {VERSION}; the core overrides private methods of {VERSION_KNOWN} and needs that")
@@ -53,25 +52,14 @@ class _NoPickle:
         raise BrokenInvariant(f"pickle.{name} was reached; nothing from a network or a disk is ever unpickled")
 
 
-class _NoDumps:
-    """In the place of the serializer of full dumps: there are none."""
+class _Nothing:
+    """In the place of the serializer of dumps, the poller and the name resolver: there is nothing for them to do."""
 
     def __init__(self, *_: object) -> None:
         pass
 
-    def checkSerializing(self) -> tuple[int, None]:  # noqa: N802 (the library's name)
-        return SERIALIZER_STATE.NOT_SERIALIZING, None
-
-
-class _NoPoller:
-    """In the place of the poller: there are no sockets."""
-
     def poll(self, timeout: float) -> None:
         pass
-
-
-class _NoResolver:
-    """In the place of the name resolver: there are no names."""
 
     def setTimeouts(self, *_: object) -> None:  # noqa: N802 (the library's name)
         pass
@@ -79,8 +67,6 @@ class _NoResolver:
     def setPreferredAddrFamily(self, *_: object) -> None:  # noqa: N802 (the library's name)
         pass
 
-
-__all__ = ["Clock", "LibraryJournal", "Outbox", "clock", "configuration", "syncobj"]
 
 clock = Clock()
 
@@ -95,9 +81,9 @@ def _private_copy() -> ModuleType:
         "monotonicTime": clock,
         "pickle": _NoPickle(),
         "createJournal": lambda journal: journal,
-        "createPoller": lambda _: _NoPoller(),
-        "Serializer": _NoDumps,
-        "globalDnsResolver": _NoResolver,
+        "createPoller": _Nothing,
+        "Serializer": _Nothing,
+        "globalDnsResolver": _Nothing,
         "PIPE_NOTIFIER_ENABLED": False,
     }
     for name, value in replaced.items():
@@ -113,7 +99,7 @@ else:
 
 
 class LibraryJournal:
-    """The journal as the library asks it: positions count from the first entry kept, an entry is (_, index, term)."""
+    """The journal as the library asks it. (For the last entry it asks its own methods, which `core_elections` has.)"""
 
     def __init__(self, log: Log, applied: int) -> None:
         self._log = log
@@ -121,10 +107,6 @@ class LibraryJournal:
 
     def __len__(self) -> int:
         return self._log.last_index - self._log.first_index + 1
-
-    def __getitem__(self, position: int) -> tuple[bytes, int, int]:
-        index = (self._log.first_index if position >= 0 else self._log.last_index + 1) + position
-        return b"", index, self._log.term_at(index) or 0
 
     def add(self, command: bytes, index: int, term: int) -> None:
         """Only the library's own no-op comes this way, and rests as empty data."""
@@ -141,10 +123,8 @@ class LibraryJournal:
     def getVotedForNodeId(self) -> int | None:  # noqa: N802 (the library's name)
         return self._log.voted_for
 
-    def setRaftCommitIndex(self, index: int) -> None:  # noqa: N802 (the library's name)
-        """Not kept: at a start, what is applied is what is known to be committed."""
-
     def getRaftCommitIndex(self) -> int:  # noqa: N802 (the library's name)
+        """At a start, what is applied is what is known to be committed."""
         return self._applied
 
     def onOneSecondTimer(self) -> None:  # noqa: N802 (the library's name)
@@ -175,17 +155,9 @@ class Outbox(Transport):
                 raise BrokenInvariant(f"the library sends a {message.get('type')!r}, which the core does not use")
         return True
 
-    def connect(self, node: Node) -> None:
-        """Tell the library that a member can be reached."""
-        self._onNodeConnected(node)
-
-    def disconnect(self, node: Node) -> None:
-        """Tell the library that a member cannot be reached."""
-        self._onNodeDisconnected(node)
-
 
 def configuration(journal: LibraryJournal, timings: Timings) -> SyncObjConf:
-    """The library's settings: nothing of its own threads, files, dumps, batching by timer, or membership changes."""
+    """The library's settings: none of its own threads. (It refuses times that do not fit each other.)"""
     return SyncObjConf(
         autoTick=False,
         journalFile=journal,
@@ -194,11 +166,4 @@ def configuration(journal: LibraryJournal, timings: Timings) -> SyncObjConf:
         appendEntriesPeriod=timings.heartbeat_s,
         leaderFallbackTimeout=timings.leader_fallback_s,
         connectionTimeout=timings.election_timeout_max_s,
-        appendEntriesUseBatch=True,
-        dynamicMembershipChange=False,
-        fullDumpFile=None,
-        logCompactionMinEntries=NEVER,
-        logCompactionMinTime=NEVER,
-        commandsWaitLeader=False,
-        password=None,
     )

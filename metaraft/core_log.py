@@ -99,18 +99,15 @@ def last_index_with(log: Log, index: int, term: int) -> int | None:
 
 def take(log: Log, append: Append, committed: int) -> Accepted | Conflict:
     """Take an append of the current leader into a follower's log. `committed` is the follower's commit index."""
-    if append.prev_index != log.last_index or log.term_at(append.prev_index) != append.prev_term:
-        conflict = _conflict(log, append, committed)
-        if conflict is not None:
-            return conflict
+    conflict = _conflict(log, append, committed)
+    if conflict is not None:
+        return conflict
     index = append.prev_index
-    matching = index < log.last_index
     for term, data in append.entries:
         index += 1
-        if matching and index <= log.last_index:
-            if index <= committed and (kept := log.term_at(index)) in (None, term):
-                continue
-            if log.term_at(index) == term:
+        if index <= log.last_index:
+            kept = log.term_at(index)
+            if kept == term or (kept is None and index <= committed):
                 continue
             if index <= committed:
                 raise BrokenInvariant(
@@ -118,7 +115,6 @@ def take(log: Log, append: Append, committed: int) -> Accepted | Conflict:
                     f"of term {kept} by one of term {term}"
                 )
             log.truncate_from(index)
-            matching = False
         log.add(index, term, data)
     return Accepted(index)
 

@@ -12,15 +12,12 @@ What is replaced, and why:
 Source: pysyncobj 0.3.17, `syncobj.py`; Ongaro and Ousterhout (2014); Ongaro's dissertation, 3.10 and 4.
 """
 
-import random
-
 from pysyncobj.node import Node
 
-from cluster.limits import Limits, Timings
 from metaraft.core_elections import CANDIDATE, FOLLOWER, LEADER, Elector
 from metaraft.core_library import clock
-from metaraft.core_log import Accepted, BrokenInvariant, Log, take
-from metaraft.core_membership import Change, Membership, Standing, encode_change
+from metaraft.core_log import Accepted, BrokenInvariant, take
+from metaraft.core_membership import Change, Standing, encode_change
 from metaraft.core_messages import (
     Append,
     AppendAnswer,
@@ -38,35 +35,14 @@ from metaraft.core_peers import Peer
 class Member(Elector):
     """One member's engine: elections, and what follows of them."""
 
-    def __init__(
-        self,
-        *,
-        slot: int,
-        incarnation: str,
-        membership: Membership,
-        log: Log,
-        applied: int,
-        random: random.Random,
-        timings: Timings,
-        limits: Limits,
-    ) -> None:
-        self.heartbeat_due = False
-        self.sequence = 0
-        self.transfer: int | None = None
-        """The slot that leadership is being handed to."""
-        self._transfer_until = 0.0
-        self._limits = limits
-        self._won_term: int | None = None
-        self._noop_index = 0
-        super().__init__(
-            slot=slot,
-            incarnation=incarnation,
-            membership=membership,
-            log=log,
-            applied=applied,
-            random=random,
-            timings=timings,
-        )
+    sequence = 0
+    """The highest number of an append that was sent."""
+    heartbeat_due = False
+    transfer: int | None = None
+    """The slot that leadership is being handed to."""
+    _transfer_until = 0.0
+    _won_term: int | None = None
+    _noop_index = 0
 
     # ---- facts
 
@@ -88,7 +64,7 @@ class Member(Elector):
     def standing(self) -> Standing:
         """How this leader stands, for who asks it to change members."""
         of_late = clock.now - self._timings.election_timeout_max_s
-        matches = {peer.slot: peer.match for peer in self.peers.values() if peer.heard_at >= of_late}
+        matches = {slot: peer.match for slot, peer in self.peers.items() if peer.heard_at >= of_late}
         return Standing(self.slot, self.may_read, self.commit, self.log.last_index, matches)
 
     def next_timer(self) -> float:
@@ -105,12 +81,9 @@ class Member(Elector):
         """A member can be reached, or no longer."""
         peer = self.peers[slot]
         peer.connected = connected
-        if not connected:
-            self.outbox.disconnect(self._nodes[slot])
-            return
-        self.outbox.connect(self._nodes[slot])
-        peer.reconnected(self.log.last_index)
-        self._canvass_at = 0.0
+        if connected:
+            peer.reconnected(self.log.last_index)
+            self._canvass_at = 0.0
 
     # ---- one step, in its order
 
@@ -228,10 +201,9 @@ class Member(Elector):
             if self.membership is not before:
                 self._take_seats()
             self._SyncObj__raftCommitIndex = max(self.commit, min(message.commit, taken.index))
-            answer = AppendAnswer(self.term, message.sequence, True, taken.index, 0, asker)
+            self.outbox.post(node.id, AppendAnswer(self.term, message.sequence, True, taken.index, 0, asker))
         else:
-            answer = AppendAnswer(self.term, message.sequence, False, taken.index, taken.term, asker)
-        self.outbox.post(node.id, answer)
+            self.outbox.post(node.id, AppendAnswer(self.term, message.sequence, False, taken.index, taken.term, asker))
 
     def _on_append_answer(self, node: Node, message: AppendAnswer) -> None:
         if message.term > self.term:

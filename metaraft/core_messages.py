@@ -121,29 +121,18 @@ def decode_message(body: bytes | memoryview, bytes_max: int) -> tuple[str, Messa
 
 def invalid(message: Message) -> str | None:
     """Why no member can have sent this, or None. (Numbers are 63 bits and not negative; terms never fall.)"""
-    numbers: tuple[int, ...] = ()
-    match message:
-        case Append(term, sequence, commit, prev_index, prev_term, entries):
-            numbers = (term, sequence, commit, prev_index, prev_term)
-            before = prev_term
-            for entry_term, _ in entries:
-                if entry_term < before:
-                    return f"its entries' terms fall from {before} to {entry_term}"
-                before = entry_term
-            if before > term:
-                return f"it holds an entry of term {before}, above its own, {term}"
-            if prev_index < 1:
-                return f"entries follow index {prev_index}; the first index is 1"
-        case AppendAnswer(term, sequence, _, index, hint_term):
-            numbers = (term, sequence, index, hint_term)
-        case PreVote(term, number, last_index, last_term):
-            numbers = (term, number, last_index, last_term)
-        case PreVoteAnswer(term, asked_term, number):
-            numbers = (term, asked_term, number)
-        case RequestVote(term, last_index, last_term):
-            numbers = (term, last_index, last_term)
-        case VoteAnswer(term) | TimeoutNow(term):
-            numbers = (term,)
+    numbers = [value for value in msgspec.structs.astuple(message) if type(value) is int]
     if min(numbers) < 0 or max(numbers) >= _NUMBERS_MAX:
         return f"a number is out of range: {min(numbers)} to {max(numbers)}"
+    if not isinstance(message, Append):
+        return None
+    if message.prev_index < 1:
+        return f"entries follow index {message.prev_index}; the first index is 1"
+    before = message.prev_term
+    for term, _ in message.entries:
+        if term < before:
+            return f"its entries' terms fall from {before} to {term}"
+        before = term
+    if before > message.term:
+        return f"it holds an entry of term {before}, above its own, {message.term}"
     return None

@@ -90,7 +90,7 @@ class Peer:
 
     def answered(self, answer: AppendAnswer, log: Log) -> bool:
         """Take an answer of this term in. False: it answers nothing that is open, and changed nothing."""
-        sent = self._find(answer.sequence)
+        sent = next((sent for sent in self._open if sent.sequence == answer.sequence), None)
         if sent is None or (answer.accepted and answer.index != sent.last):
             return False
         while self._open and self._open[0].sequence <= answer.sequence:
@@ -119,12 +119,6 @@ class Peer:
         self._open.clear()
         self._with_entries = 0
         self._bytes = 0
-
-    def _find(self, sequence: int) -> Sent | None:
-        for sent in self._open:
-            if sent.sequence == sequence:
-                return sent
-        return None
 
     def _close(self) -> None:
         sent = self._open.popleft()

@@ -23,47 +23,34 @@ class ReadRounds:
     """The rounds of one core. Numbers are never used twice in a process."""
 
     def __init__(self) -> None:
-        self._last = 0
-        self._waiting: int | None = None
-        self._open: ReadRound | None = None
-        self._after = 0
-
-    @property
-    def waiting(self) -> bool:
-        """Whether reads wait for a round to begin."""
-        return self._waiting is not None
-
-    @property
-    def open(self) -> bool:
-        """Whether a round awaits its confirmation."""
-        return self._open is not None
-
-    @property
-    def after(self) -> int:
+        self.waiting: int | None = None
+        """The round that reads wait for."""
+        self.open: ReadRound | None = None
+        """The round that awaits its confirmation."""
+        self.after = 0
         """Appends with a higher number confirm the open round."""
-        return self._after
+        self._last = 0
 
     def ask(self) -> int:
         """The round that reads asked now will belong to."""
-        if self._waiting is None:
-            self._last += 1
-            self._waiting = self._last
-        return self._waiting
+        if self.waiting is None:
+            self.waiting = self._last = self._last + 1
+        return self.waiting
 
     def begin(self, index: int, sequence: int) -> None:
         """Begin the round that reads wait for; `sequence` is the highest append number used so far."""
-        assert self._waiting is not None
-        assert self._open is None
-        self._open = ReadRound(self._waiting, index)
-        self._waiting = None
-        self._after = sequence
+        assert self.waiting is not None
+        assert self.open is None
+        self.open = ReadRound(self.waiting, index)
+        self.waiting = None
+        self.after = sequence
 
     def confirm(self) -> ReadRound:
         """A majority answered the open round."""
-        assert self._open is not None
-        confirmed, self._open = self._open, None
+        assert self.open is not None
+        confirmed, self.open = self.open, None
         return confirmed
 
     def lose(self) -> None:
         """Leadership ended: what was asked and not confirmed never will be."""
-        self._open = self._waiting = None
+        self.open = self.waiting = None
