@@ -23,7 +23,16 @@ SEEDS = 200
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Figures and faults. Every command makes clusters of its own and ends them."""
+    """Figures and faults.
+
+    \b
+    figures            bench, listings, copy
+    in virtual time    sim; mutants and bare judge the simulator itself
+    on real processes  kill, pause, net, clock, fsync, disk-full; ledger sums their runs
+    on files           crash-states
+
+    What needs a cluster makes one of its own, and ends it.
+    """
 
 
 def _say(text: str) -> None:
@@ -73,10 +82,10 @@ def listings(few: int, many: int, rounds: int) -> None:
 @click.option("--trace", is_flag=True, help="Print every event of --seed.")
 @click.option("--jobs", default=1, show_default=True, help="Processes side by side.")
 @click.option(
-    "--ledger", type=click.Path(path_type=Path), help="Append what came of it to this file, a JSON line each."
+    "--tally", "file", type=click.Path(path_type=Path), help="Append what came of it to this file, a JSON line each."
 )
-@click.option("--sum", "summed", is_flag=True, help="Only add up what is in the --ledger.")
-@click.option("--json", "as_json", is_flag=True, help="Print the line of the ledger instead of a report.")
+@click.option("--sum", "summed", is_flag=True, help="Only add up what is in the --tally.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line as in the --tally instead of a report.")
 def sim(
     seeds: str | None,
     seed: int | None,
@@ -84,15 +93,15 @@ def sim(
     seconds: float,
     trace: bool,
     jobs: int,
-    ledger: Path | None,
+    file: Path | None,
     summed: bool,
     as_json: bool,
 ) -> None:
     """Simulate members, clients and faults in virtual time: a seed is a history. Exit 1 on a violation."""
     if summed:
-        if ledger is None:
-            raise click.UsageError("--sum needs a --ledger")
-        click.echo(campaign.report(campaign.ledger(ledger)))
+        if file is None:
+            raise click.UsageError("--sum needs a --tally")
+        click.echo(campaign.report(campaign.ledger(file)))
         return
     if trace:
         if seed is None:
@@ -105,9 +114,9 @@ def sim(
         tally = campaign.side_by_side(first, last, jobs, ["--seconds", str(seconds)], _say)
     else:
         tally = campaign.run(range(first, last + 1), until=until, seconds=seconds, tell=_say)
-    if ledger is not None:
-        with ledger.open("ab") as file:
-            file.write(campaign.encoded(tally))
+    if file is not None:
+        with file.open("ab") as tallies:
+            tallies.write(campaign.encoded(tally))
     click.echo(campaign.encoded(tally).decode() if as_json else campaign.report(tally), nl=not as_json)
     sys.exit(1 if tally.broken else 0)
 

@@ -144,8 +144,8 @@ class _Clocks:
         await self._members.wait_up()
         ended = trio.current_time()
         if self._run.target != "restart":
-            self._sample("terms", (await self._members.leader()).term - leader.term)
-        self._sample("served_share", self._load.progress.served(began, ended))
+            self._run.sample("terms", (await self._members.leader()).term - leader.term)
+        self._run.sample("served_share", self._load.progress.served(began, ended))
         self._say(f"{number + 1}: {self._run.target}, {jump_s:+g} s on {', '.join(names)}")
         return began
 
@@ -157,7 +157,7 @@ class _Clocks:
         await trio.sleep(self._seconds)
         skew_ms = (await self._members.leader()).skew_ms
         if len(names) < len(self._offsets) and abs(skew_ms) >= SEEN_MS_MIN:
-            self._run.counts["jumps seen by the leader"] = self._run.counts.get("jumps seen by the leader", 0) + 1
+            self._run.count("jumps seen by the leader")
         self._set(names, 0)
         await trio.sleep(self._seconds)
 
@@ -182,9 +182,6 @@ class _Clocks:
     def _set(self, names: Sequence[str], seconds: float) -> None:
         for name in names:
             self._offsets[name].set(seconds)
-
-    def _sample(self, name: str, value: float) -> None:
-        self._run.samples.setdefault(name, []).append(round(value, 4))
 
 
 class _Made(msgspec.Struct):

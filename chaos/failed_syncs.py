@@ -58,12 +58,12 @@ async def run(
     strace = shutil.which("strace")
     if strace is None:
         raise RuntimeError("strace is needed: apt-get install strace")
-    with Roles(folder) as roles:  # in this thread: the processes end with the thread that began them
-        async with Members.connected(roles.config) as members:
-            load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
-            found = ledger.begun(f"{fault.call} {fault.error}", target, seed=seed, clients=clients)
-            failures = _Failures(roles, members, load, found, strace, fault, say)
-            return await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn, say)
+    roles = Roles(folder)
+    async with roles.running(), Members.connected(roles.config) as members:
+        load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
+        found = ledger.begun(f"{fault.call} {fault.error}", target, seed=seed, clients=clients)
+        failures = _Failures(roles, members, load, found, strace, fault, say)
+        return await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn, say)
 
 
 class _Failures:
@@ -103,7 +103,7 @@ class _Failures:
         failed = trio.current_time()
         if not reached:
             await trio.to_thread.run_sync(self._roles.stop, victim)
-            self._count("calls not reached")
+            self._run.count("calls not reached")
         else:
             self._judge(victim, nth)
             await self._load.progress.acknowledged_since(failed)
@@ -141,7 +141,4 @@ class _Failures:
             self._load.history.violations.append(
                 f"{victim} ended with {code} after its {self._fault.call} number {nth} failed, and said {said}"
             )
-        self._count("members that ended")
-
-    def _count(self, what: str) -> None:
-        self._run.counts[what] = self._run.counts.get(what, 0) + 1
+        self._run.count("members that ended")

@@ -1,15 +1,16 @@
 """Commands that put faults on real processes: each makes a cluster, judges what its clients saw, and can add the run to
 a ledger. What contradicts the promises ends the command with code 1, and the cluster's folder is kept."""
 
+import functools
 import logging
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -17,10 +18,67 @@ import structlog
 import trio
 
 from chaos import clocks, failed_syncs, full_disks, kills, ledger, partitions, pauses
+from chaos.ending import Ended, unless_ended
+from chaos.failed_syncs import Fault
 from chaos.ledger import Run
 from chaos.turns import Extent
 
 DEFAULT_FAULTS = 20
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What every command is given: where its cluster goes, whom it harms, and under which load."""
+
+    folder: Path
+    target: str
+    seed: int
+    clients: int
+
+
+def _faults(name: str, targets: Sequence[str]) -> Callable[[Callable[..., Awaitable[Run]]], click.Command]:
+    """Make a command of a function that conducts a run: it says what came of it, and exits with 1 on a violation."""
+
+    def command(conduct: Callable[..., Awaitable[Run]]) -> click.Command:
+        @click.command(name)
+        @click.argument("target", type=click.Choice(targets))
+        @click.option("--seed", type=int, help="Of workload and faults (default: drawn and printed).")
+        @click.option("--clients", default=16, show_default=True, help="Connections of the load.")
+        @click.option(
+            "--ledger",
+            "file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Append the run to this file, as a line.",
+        )
+        @functools.wraps(conduct)
+        def carry_out(target: str, seed: int | None, clients: int, file: Path | None, **options: Any) -> None:
+            drawn = secrets.randbits(32) if seed is None else seed
+            _say(f"seed {drawn}")
+
+            async def run(folder: Path) -> Run:
+                return await conduct(_Given(folder, target, drawn, clients), **options)
+
+            _conduct(name, file, run)
+
+        return carry_out
+
+    return command
+
+
+def _lasting(many: str) -> Callable[[Callable[..., Awaitable[Run]]], Callable[..., Awaitable[Run]]]:
+    """Options that say how long; the function gets them as its `extent`."""
+
+    def add(conduct: Callable[..., Awaitable[Run]]) -> Callable[..., Awaitable[Run]]:
+        @click.option(f"--{many}", "count", type=int, help=f"How many (default, without --minutes: {DEFAULT_FAULTS}).")
+        @click.option("--minutes", type=float, help="End after so many minutes, or the count if that is earlier.")
+        @functools.wraps(conduct)
+        async def lasting(*given: Any, count: int | None, minutes: float | None, **options: Any) -> Run:
+            faults = DEFAULT_FAULTS if count is None and minutes is None else count
+            return await conduct(*given, extent=Extent(faults, minutes), **options)
+
+        return lasting
+
+    return add
 
 
 def _say(text: str) -> None:
@@ -28,14 +86,17 @@ def _say(text: str) -> None:
 
 
 def _conduct(what: str, file: Path | None, conduct: Callable[[Path], Awaitable[Run]]) -> None:
-    """Run in a folder of its own, tell, and exit with 1 on a violation."""
+    """Run in a folder of its own, tell, and exit with 1 on a violation. Raises click.Abort if told to end."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # faults are no news here
     folder = Path(tempfile.mkdtemp(prefix=f"trilith-{what}-"))
     keep = True
     try:
-        run = trio.run(_unless_ended, conduct, folder / "c")
+        run = trio.run(unless_ended, functools.partial(conduct, folder / "c"))
         keep = bool(run.violations or run.lost)
-    except (click.Abort, KeyboardInterrupt):
+    except Ended:
+        keep = False
+        raise click.Abort from None
+    except KeyboardInterrupt:
         keep = False
         raise
     finally:
@@ -50,34 +111,6 @@ def _conduct(what: str, file: Path | None, conduct: Callable[[Path], Awaitable[R
     sys.exit(1 if keep else 0)
 
 
-async def _unless_ended(conduct: Callable[[Path], Awaitable[Run]], folder: Path) -> Run:
-    """The run, unless this process is told to end: then the cluster is ended too. Raises click.Abort."""
-    run: Run | None = None
-
-    async def wait_for_end() -> None:
-        with trio.open_signal_receiver(signal.SIGTERM) as signals:
-            async for _ in signals:
-                nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait_for_end)
-        run = await conduct(folder)
-        nursery.cancel_scope.cancel()
-    if run is None:
-        raise click.Abort
-    return run
-
-
-def _extent(faults: int | None, minutes: float | None) -> Extent:
-    return Extent(DEFAULT_FAULTS if faults is None and minutes is None else faults, minutes)
-
-
-def _drawn(seed: int | None) -> int:
-    drawn = secrets.randbits(32) if seed is None else seed
-    _say(f"seed {drawn}")
-    return drawn
-
-
 def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> tuple[float, ...]:
     try:
         found = tuple(float(part) for part in text.split(","))
@@ -88,78 +121,28 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> tu
     return found
 
 
-_seed = click.option("--seed", type=int, help="Of workload and pauses (default: drawn and printed).")
-_clients = click.option("--clients", default=16, show_default=True, help="Connections of the load.")
-_minutes = click.option("--minutes", type=float, help="End after so many minutes, or the count if that is earlier.")
-_ledger = click.option(
-    "--ledger", "file", type=click.Path(path_type=Path, dir_okay=False), help="Append the run to this file, as a line."
-)
-
-
-@click.command()
-@click.argument("target", type=click.Choice(kills.TARGETS))
-@click.option("--kills", "count", type=int, help=f"How many kills (default, without --minutes: {DEFAULT_FAULTS}).")
-@_minutes
-@_seed
-@_clients
-@_ledger
-def kill(
-    target: str, count: int | None, minutes: float | None, seed: int | None, clients: int, file: Path | None
-) -> None:
+@_faults("kill", kills.TARGETS)
+@_lasting("kills")
+async def kill(given: _Given, *, extent: Extent) -> Run:
     """kill -9 TARGET again and again under load, then judge every history. Exit 1 on a violation."""
-    drawn = _drawn(seed)
-
-    async def conduct(folder: Path) -> Run:
-        return await kills.run(folder, target, _extent(count, minutes), seed=drawn, clients=clients, say=_say)
-
-    _conduct("kill", file, conduct)
+    return await kills.run(given.folder, given.target, extent, seed=given.seed, clients=given.clients, say=_say)
 
 
-@click.command()
-@click.argument("target", type=click.Choice(pauses.TARGETS))
+@_faults("pause", pauses.TARGETS)
 @click.option("--seconds", default="1,5,30", show_default=True, callback=_seconds, help="Lengths, one after the other.")
-@click.option("--times", "count", type=int, help=f"How many pauses (default, without --minutes: {DEFAULT_FAULTS}).")
-@_minutes
-@_seed
-@_clients
-@_ledger
-def pause(
-    target: str,
-    seconds: tuple[float, ...],
-    count: int | None,
-    minutes: float | None,
-    seed: int | None,
-    clients: int,
-    file: Path | None,
-) -> None:
+@_lasting("times")
+async def pause(given: _Given, *, extent: Extent, seconds: tuple[float, ...]) -> Run:
     """SIGSTOP TARGET for some seconds again and again under load, and read from a leader that wakes. Exit 1 on a
     violation."""
-    drawn = _drawn(seed)
-
-    async def conduct(folder: Path) -> Run:
-        extent = _extent(count, minutes)
-        return await pauses.run(folder, target, extent, seconds=seconds, seed=drawn, clients=clients, say=_say)
-
-    _conduct("pause", file, conduct)
+    return await pauses.run(
+        given.folder, given.target, extent, seconds=seconds, seed=given.seed, clients=given.clients, say=_say
+    )
 
 
-@click.command()
-@click.argument("target", type=click.Choice(partitions.TARGETS))
+@_faults("net", partitions.TARGETS)
 @click.option("--seconds", default="2,8", show_default=True, callback=_seconds, help="Shortest and longest fault.")
-@click.option("--faults", "count", type=int, help=f"How many faults (default, without --minutes: {DEFAULT_FAULTS}).")
-@_minutes
-@_seed
-@_clients
-@_ledger
-def net(
-    target: str,
-    seconds: tuple[float, ...],
-    count: int | None,
-    minutes: float | None,
-    seed: int | None,
-    clients: int,
-    file: Path | None,
-) -> None:
+@_lasting("faults")
+async def net(given: _Given, *, extent: Extent, seconds: tuple[float, ...]) -> Run:
     """Make the network between members bad again and again under load. Exit 1 on a violation.
 
     \b
@@ -172,32 +155,16 @@ def net(
     stalls     each link stands still for 5 % of the time
     damage     bits flipped, pieces cut short or sent twice
     """
-    drawn = _drawn(seed)
-
-    async def conduct(folder: Path) -> Run:
-        extent, lengths = _extent(count, minutes), (min(seconds), max(seconds))
-        return await partitions.run(folder, target, extent, seconds=lengths, seed=drawn, clients=clients, say=_say)
-
-    _conduct("net", file, conduct)
+    lengths = min(seconds), max(seconds)
+    return await partitions.run(
+        given.folder, given.target, extent, seconds=lengths, seed=given.seed, clients=given.clients, say=_say
+    )
 
 
-@click.command()
-@click.argument("target", type=click.Choice(clocks.TARGETS))
+@_faults("clock", clocks.TARGETS)
 @click.option("--seconds", default=3.0, show_default=True, help="How long a clock is wrong.")
-@click.option("--jumps", "count", type=int, help=f"How many jumps (default, without --minutes: {DEFAULT_FAULTS}).")
-@_minutes
-@_seed
-@_clients
-@_ledger
-def clock(
-    target: str,
-    seconds: float,
-    count: int | None,
-    minutes: float | None,
-    seed: int | None,
-    clients: int,
-    file: Path | None,
-) -> None:
+@_lasting("jumps")
+async def clock(given: _Given, *, extent: Extent, seconds: float) -> Run:
     """Set members' wall clocks wrong by an hour or a quarter, under load. Exit 1 on a violation.
 
     \b
@@ -206,54 +173,29 @@ def clock(
     strobe     it jumps to and fro every 100 ms
     restart    members are killed and start again with a wrong clock
     """
-    drawn = _drawn(seed)
-
-    async def conduct(folder: Path) -> Run:
-        extent = _extent(count, minutes)
-        return await clocks.run(folder, target, extent, seconds=seconds, seed=drawn, clients=clients, say=_say)
-
-    _conduct("clock", file, conduct)
+    return await clocks.run(
+        given.folder, given.target, extent, seconds=seconds, seed=given.seed, clients=given.clients, say=_say
+    )
 
 
-@click.command()
-@click.argument("target", type=click.Choice(failed_syncs.TARGETS))
+@_faults("fsync", failed_syncs.TARGETS)
 @click.option("--call", type=click.Choice(failed_syncs.CALLS), default="fdatasync", show_default=True)
 @click.option("--error", default="EIO", show_default=True, help="What the call fails with (errno(3)).")
 @click.option("--first", default=1, show_default=True, help="The number of the first call that fails,")
 @click.option("--last", default=50, show_default=True, help="and of the last: one after the other, a member each.")
-@_seed
-@_clients
-@_ledger
-def fsync(
-    target: str, call: str, error: str, first: int, last: int, seed: int | None, clients: int, file: Path | None
-) -> None:
+async def fsync(given: _Given, *, call: str, error: str, first: int, last: int) -> Run:
     """Let the Nth fdatasync (or other call) of a member fail once under load, for each N from FIRST to LAST: the member
     must end, the cluster go on, and nothing be missing. Needs strace. Exit 1 on a violation."""
-    drawn = _drawn(seed)
-    fault = failed_syncs.Fault(call, error, first, last)
-
-    async def conduct(folder: Path) -> Run:
-        return await failed_syncs.run(folder, target, fault, seed=drawn, clients=clients, say=_say)
-
-    _conduct("fsync", file, conduct)
+    fault = Fault(call, error, first, last)
+    return await failed_syncs.run(given.folder, given.target, fault, seed=given.seed, clients=given.clients, say=_say)
 
 
-@click.command("disk-full")
-@click.argument("target", type=click.Choice(full_disks.TARGETS))
-@click.option("--times", default=5, show_default=True, help="How often.")
-@_seed
-@_clients
-@_ledger
-def disk_full(target: str, times: int, seed: int | None, clients: int, file: Path | None) -> None:
+@_faults("disk-full", full_disks.TARGETS)
+@_lasting("times")
+async def disk_full(given: _Given, *, extent: Extent) -> Run:
     """Fill the disk of ONE member or of ALL to the last byte under load, and make room again. Growing writes must be
     refused, reads and deletes go on, and no process end. Needs leave to mount. Exit 1 on a violation."""
-    drawn = _drawn(seed)
-
-    async def conduct(folder: Path) -> Run:
-        fill = partial(full_disks.run, folder, target, times=times, seed=drawn, clients=clients)
-        return await trio.to_thread.run_sync(fill)
-
-    _conduct("disk-full", file, conduct)
+    return await full_disks.run(given.folder, given.target, extent, seed=given.seed, clients=given.clients, say=_say)
 
 
 @click.command("ledger")

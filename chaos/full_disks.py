@@ -3,15 +3,18 @@
 Each member's folder that is to be filled is a small file system of its own (tmpfs), mounted where only this process and
 those that it starts see it: `run` starts `python -P -m chaos.full_disks` in a mount namespace of its own. A file takes
 all its space, to the last byte. Then growing writes must be refused with the reason, reads and deletes go on, no member
-end; and when the file is gone, writes go on, with no process started anew.
+end; and when the file is gone, writes go on, with no process started anew. What members had on those file systems is in
+their folders at the end, for who wants to see why.
 """
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,6 +23,7 @@ import trio
 
 from chaos import ledger
 from chaos.client import Broken, Connection, object_path
+from chaos.ending import Ended, unless_ended
 from chaos.ledger import Run
 from chaos.load import Load
 from chaos.members import Members
@@ -42,6 +46,9 @@ RESUMED_S = 30.0
 FULL_S = 3.0
 """How long the disks are full, at least."""
 
+ENDING_S = 60.0
+"""How long that process has to end its cluster."""
+
 _LIMITS = {
     "journal_segment_bytes": 8 * MIB,
     "room_bytes": 16 * MIB,
@@ -50,15 +57,50 @@ _LIMITS = {
 }
 
 
-def run(folder: Path, target: str, *, times: int, seed: int, clients: int) -> Run:
-    """Fill disks so many times in a fresh cluster under `folder`, in a process with mounts of its own; judge.
+async def run(
+    folder: Path,
+    target: str,
+    extent: Extent,
+    *,
+    seed: int,
+    clients: int = 16,
+    say: Callable[[str], None],
+) -> Run:
+    """Fill disks again and again in a fresh cluster under `folder`, in a process with mounts of its own; judge.
 
     Raises subprocess.CalledProcessError.
     """
+    report = folder.with_name(f"{folder.name}-report")
     own_mounts = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"])]
-    program = [sys.executable, "-P", "-m", "chaos.full_disks", str(folder), target, str(times), str(seed), str(clients)]
-    done = subprocess.run([*own_mounts, *program], check=True, stdout=subprocess.PIPE)  # noqa: S603 - our own module
-    return msgspec.json.decode(done.stdout, type=Run)
+    program = [sys.executable, "-P", "-m", "chaos.full_disks", str(folder), target]
+    lasting = msgspec.json.encode(extent).decode()
+    process = await trio.lowlevel.open_process(
+        [*own_mounts, *program, lasting, str(seed), str(clients), str(report)], stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    rest = b""
+    try:
+        async for data in process.stderr:
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                say(line.decode(errors="replace"))
+        code = await process.wait()
+    finally:
+        await _end(process)
+    if code != 0:
+        raise subprocess.CalledProcessError(code, program)
+    return msgspec.json.decode(report.read_bytes(), type=Run)
+
+
+async def _end(process: trio.Process) -> None:
+    """Have it end its cluster, if it has not ended."""
+    with trio.CancelScope(shield=True):
+        if process.poll() is None:
+            process.terminate()
+            with trio.move_on_after(ENDING_S):
+                await process.wait()
+            process.kill()
+        await process.wait()
 
 
 @dataclass
@@ -69,15 +111,18 @@ class _Disks:
 
     def mount(self) -> None:
         for place in self.places:
-            kept = place.with_name(place.name + ".kept")
-            place.rename(kept)
-            place.mkdir(mode=0o700)
+            _copy(place, _aside(place))
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=700", "none", place], check=True)  # noqa: S603, S607
-            subprocess.run(["cp", "-a", f"{kept}/.", place], check=True)  # noqa: S603, S607
+            _copy(_aside(place), place)
+            shutil.rmtree(_aside(place))
 
     def unmount(self) -> None:
+        self.empty()
         for place in self.places:
+            _copy(place, _aside(place))
             subprocess.run(["umount", place], check=True)  # noqa: S603, S607
+            shutil.rmtree(place)
+            _aside(place).rename(place)
 
     def fill(self) -> None:
         for place in self.places:
@@ -89,6 +134,15 @@ class _Disks:
             (place / "ballast").unlink(missing_ok=True)
 
 
+def _aside(place: Path) -> Path:
+    return place.with_name(f"{place.name}.aside")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.mkdir(mode=0o700, exist_ok=True)
+    subprocess.run(["cp", "-a", f"{source}/.", target], check=True)  # noqa: S603, S607
+
+
 def _allocate_all(file: int, place: Path) -> None:
     while (free := os.statvfs(place).f_bavail) > 0:
         page = os.statvfs(place).f_frsize
@@ -98,7 +152,7 @@ def _allocate_all(file: int, place: Path) -> None:
             continue
 
 
-async def _conduct(folder: Path, target: str, times: int, seed: int, clients: int) -> Run:
+async def _conduct(folder: Path, target: str, extent: Extent, seed: int, clients: int) -> Run:
     roles = Roles(folder)
     limits = msgspec.structs.replace(roles.config.limits, **_LIMITS)
     (folder / FILE_NAME).write_text(dump(msgspec.structs.replace(roles.config, limits=limits)))
@@ -106,18 +160,17 @@ async def _conduct(folder: Path, target: str, times: int, seed: int, clients: in
     disks = _Disks([roles.config.path(member.directory) for member in filled])
     disks.mount()
     try:
-        with roles:
-            async with Members.connected(roles.config) as members:
-                load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
-                found = ledger.begun("full disk", target, seed=seed, clients=clients)
-                turns = _Fills(roles, disks, load, members, found, _say)
-                return await run_turns(found, load, members, Extent(times), turns.turn, _say)
+        async with roles.running(), Members.connected(roles.config) as members:
+            load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
+            found = ledger.begun("full disk", target, seed=seed, clients=clients)
+            turns = _Fills(roles, disks, load, members, found, _say)
+            return await run_turns(found, load, members, extent, turns.turn, _say)
     finally:
         disks.unmount()
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - standard output is for the report
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - `run` reads it
 
 
 class _Fills:
@@ -148,8 +201,8 @@ class _Fills:
             resumed = await self._expect(connection, "PUT", {200, 201}, RESUMED_S)
         finally:
             connection.close_nowait()
-        self._sample("refused_s", refused)
-        self._sample("resumed_s", resumed)
+        self._run.sample("refused_s", refused)
+        self._run.sample("resumed_s", resumed)
         ended = [name for name, process in self._roles.processes.items() if process.poll() is not None]
         if ended or pids != {name: process.pid for name, process in self._roles.processes.items()}:
             self._violation(f"{ended} ended when the disk was full")
@@ -178,20 +231,21 @@ class _Fills:
         self._violation(f"{method} was not answered with {sorted(statuses)} within {seconds} s, but with {last}")
         return seconds
 
-    def _sample(self, name: str, value: float) -> None:
-        self._run.samples.setdefault(name, []).append(round(value, 4))
-
     def _violation(self, text: str) -> None:
         self._say(text)
         self._load.history.violations.append(text)
 
 
 def main() -> None:
-    """From the command line, in a mount namespace of its own."""
+    """From the command line, in a mount namespace of its own. Told to end (SIGTERM), it writes no report."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    folder, target, times, seed, clients = sys.argv[1:]
-    report = trio.run(_conduct, Path(folder), target, int(times), int(seed), int(clients))
-    sys.stdout.buffer.write(msgspec.json.encode(report))
+    folder, target, lasting, seed, clients, report = sys.argv[1:]
+    extent = msgspec.json.decode(lasting, type=Extent)
+    try:
+        run = trio.run(unless_ended, partial(_conduct, Path(folder), target, extent, int(seed), int(clients)))
+    except Ended:
+        sys.exit(1)
+    Path(report).write_bytes(msgspec.json.encode(run))
 
 
 if __name__ == "__main__":

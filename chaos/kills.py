@@ -68,8 +68,6 @@ class _Kills:
         self._run = found
         self._pauses = pauses
         self._say = say
-        self._silences = found.samples.setdefault(ledger.SILENCE, [])
-        self._terms = found.samples.setdefault("terms", [])
 
     async def turn(self, number: int) -> float | None:
         """One kill and all that follows from it."""
@@ -84,8 +82,8 @@ class _Kills:
         terms = (await self._members.leader()).term - leader.term
         if None in pids.values() or (leader.name in pids and terms == 0):
             return None
-        self._silences.append(round(silence, 4))
-        self._terms.append(terms)
+        self._run.sample(ledger.SILENCE, silence)
+        self._run.sample("terms", terms)
         self._say(f"{number + 1}: killed {', '.join(victims)}; writes resumed after {silence:.2f} s")
         return killed
 

@@ -48,6 +48,15 @@ class Run(msgspec.Struct, kw_only=True):
     counts: dict[str, int] = {}
     samples: dict[str, list[float]] = {}
 
+    def sample(self, name: str, value: float) -> None:
+        """Add a value to a sample; a tenth of a thousandth is all that is kept of it."""
+        self.samples.setdefault(name, []).append(round(value, 4))
+
+    def count(self, what: str, more: int = 1) -> int:
+        """Count something, and say how much of it there was by now."""
+        self.counts[what] = found = self.counts.get(what, 0) + more
+        return found
+
 
 class Sample(msgspec.Struct, kw_only=True):
     """All values of one name. `rare` is what one in a hundred is worse than, or as bad as, and `worst` the worst: of a

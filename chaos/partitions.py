@@ -19,7 +19,7 @@ from chaos.ledger import Run
 from chaos.load import Load
 from chaos.members import Members
 from chaos.network import Network
-from chaos.proxy import DAMAGES, Flow, Proxy
+from chaos.proxy import DAMAGES, Damaged, Flow, Proxy
 from chaos.turns import Extent, run_turns
 from chaos.watch import Watch
 
@@ -119,12 +119,12 @@ class _Faults:
             healed = trio.current_time()
         await self._members.wait_up()
         whole = trio.current_time()
-        self._sample("whole_again_s", whole - healed)
-        self._sample("terms", (await self._members.leader()).term - leader.term)
+        self._run.sample("whole_again_s", whole - healed)
+        self._run.sample("terms", (await self._members.leader()).term - leader.term)
         share, served = self._watch.share(began, whole), self._load.progress.served(began, whole)
         if share is not None:
-            self._sample("led_share", share)
-        self._sample("served_share", served)
+            self._run.sample("led_share", share)
+        self._run.sample("served_share", served)
         self._load.history.violations += self._network.ended()
         self._say(f"{number + 1}: {what} for {lasting:.1f} s; writes in {served:.0%} of the time until all was whole")
         return began
@@ -154,7 +154,7 @@ class _Faults:
             case "stalls":
                 return f"links that stall for {STALL_S} s now and then", self._stall
             case "damage":
-                return "pieces damaged", partial(self._damage, leader, followers)
+                return "pieces damaged", self._damage
             case target:
                 raise ValueError(f"target {target!r} is none of {', '.join(TARGETS)}")
 
@@ -204,7 +204,7 @@ class _Faults:
             status = await self._members.status(slot)
             took = trio.current_time() - began
             if status is not None and status.role != "leader":
-                self._sample("stepped_down_s", took)
+                self._run.sample("stepped_down_s", took)
                 return
             if took > longest:
                 self._load.history.violations.append(f"slot {slot} was cut off and led on for {took:.1f} s")
@@ -226,14 +226,14 @@ class _Faults:
             key = self._dice.choice(self._load.keys_in_use())
             if await self._load.observed(key, _WHO, etag):
                 self._load.history.violations.append(f"slot {slot} was cut off and answered a read of {key}")
-            self._count("reads asked of the cut off")
+            self._run.count("reads asked of the cut off")
             await trio.sleep(0.05)
 
     async def _commit_on(self, slot: int) -> None:
         while True:
             if await self._members.commits(slot, seconds=1.0):
                 self._load.history.violations.append(f"slot {slot} was cut off and acknowledged a commit")
-            self._count("commits asked of the cut off")
+            self._run.count("commits asked of the cut off")
             await trio.sleep(0.05)
 
     # ---- links that come and go
@@ -266,10 +266,11 @@ class _Faults:
 
     # ---- damage
 
-    async def _damage(self, leader: str, followers: Sequence[str]) -> None:
+    async def _damage(self) -> None:
         """One piece after the other, on links that carry something."""
         while True:
-            follower = self._dice.choice(followers)
+            leader = (await self._members.leader()).name
+            follower = self._dice.choice([name for name in self._network.members if name != leader])
             to_leader = self._network.link(self._network.api, leader)
             flow = self._dice.choice(
                 [
@@ -280,26 +281,29 @@ class _Faults:
                 ]
             )
             damaged = flow.damage(self._dice.choice(DAMAGES))
-            with trio.move_on_after(DROPPED_S_MAX) as waited:
+            try:
                 await damaged.done.wait()
-                self._count("pieces damaged")
-                await damaged.dropped.wait()
-                self._count("connections dropped for it")
-            if waited.cancelled_caught and damaged.done.is_set():
-                self._load.history.violations.append(f"a connection went on for {DROPPED_S_MAX} s after damage")
+            finally:
+                if damaged.done.is_set():
+                    await self._dropped(damaged)
             await trio.sleep(0.2)
+
+    async def _dropped(self, damaged: Damaged) -> None:
+        """Wait for the end of a connection, though the fault is over by then: the heal comes after it."""
+        self._run.count("pieces damaged")
+        with trio.move_on_after(DROPPED_S_MAX, shield=True) as waited:
+            await damaged.dropped.wait()
+            self._run.count("connections dropped for it")
+        if waited.cancelled_caught:
+            self._load.history.violations.append(
+                f"a connection went on for {DROPPED_S_MAX} s after damage: {damaged.kind}"
+            )
 
     # ---- notes
 
     async def _silence(self, began: float) -> None:
         await self._load.progress.acknowledged_since(began)
-        self._sample(ledger.SILENCE, trio.current_time() - began)
-
-    def _count(self, what: str) -> None:
-        self._run.counts[what] = self._run.counts.get(what, 0) + 1
-
-    def _sample(self, name: str, value: float) -> None:
-        self._run.samples.setdefault(name, []).append(round(value, 4))
+        self._run.sample(ledger.SILENCE, trio.current_time() - began)
 
 
 def _flows(links: Sequence[Proxy]) -> list[Flow]:

@@ -116,7 +116,7 @@ class _Pauses:
     async def _silence(self, began: float, what: str) -> None:
         await self._load.progress.acknowledged_since(began)
         silence = trio.current_time() - began
-        self._sample(ledger.SILENCE, silence)
+        self._run.sample(ledger.SILENCE, silence)
         self._say(f"{what}; writes resumed after {silence:.2f} s")
 
     async def _wake_and_ask(self, victim: str, slot: int) -> None:
@@ -132,7 +132,7 @@ class _Pauses:
     async def _ask_on(self, slot: int, reader: int, until: float) -> None:
         while trio.current_time() < until:
             keys = self._load.keys_in_use()
-            await self._ask(slot, keys[(reader + self._count("direct reads", 0)) % len(keys)])
+            await self._ask(slot, keys[(reader + self._run.count("direct reads", 0)) % len(keys)])
             await trio.sleep(ASK_EVERY_S)
 
     async def _ask(self, slot: int, key: str) -> bool:
@@ -140,21 +140,14 @@ class _Pauses:
             return await self._members.etag(slot, self._load.bucket, key, seconds=5.0)
 
         answered = await self._load.observed(key, _WHO, etag)
-        self._count("direct reads")
-        self._count("direct reads answered", answered)
+        self._run.count("direct reads")
+        self._run.count("direct reads answered", answered)
         return answered
-
-    def _count(self, what: str, more: int = 1) -> int:
-        self._run.counts[what] = found = self._run.counts.get(what, 0) + more
-        return found
-
-    def _sample(self, name: str, value: float) -> None:
-        self._run.samples.setdefault(name, []).append(round(value, 4))
 
     def _note_latency(self, name: str, start: float, stop: float) -> None:
         found = self._load.progress.latency(start, stop, 0.99)
         if found is not None:
-            self._sample(name, found * 1000)
+            self._run.sample(name, found * 1000)
 
     async def _whole(self) -> None:
         with trio.fail_after(PATIENCE_S):

@@ -82,7 +82,7 @@ async def _hitting(turn: Turn, number: int, run: Run) -> float:
         moment = await turn(number)
         if moment is not None:
             return moment
-        run.counts["missed"] = run.counts.get("missed", 0) + 1
+        run.count("missed")
     raise RuntimeError(f"{MISSED_MAX} faults in a row did not hit what they should")
 
 

@@ -50,8 +50,7 @@ async def test_a_leader_without_a_majority_serves_nothing_and_damaged_bytes_end_
         again = drawn ^ 1  # other keys
         run = await partitions.run_in(network, "damage", Extent(1), seconds=(2, 2), seed=again, clients=8, say=said)
         blameless(run, 1)
-        damaged, dropped = run.counts["pieces damaged"], run.counts.get("connections dropped for it", 0)
-        assert damaged - 1 <= dropped <= damaged  # the heal may come between the two
+        assert run.counts["pieces damaged"] == run.counts["connections dropped for it"] >= 1
 
 
 async def test_wrong_clocks_change_nothing_but_timestamps(folder: Path) -> None:

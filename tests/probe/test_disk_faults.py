@@ -2,15 +2,14 @@
 `trilith chaos disk-full`; and what a person sees of a member whose data is wrong."""
 
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
-import trio
 
 from chaos import failed_syncs, full_disks
 from chaos.failed_syncs import Fault
 from chaos.local import LocalCluster
+from chaos.turns import Extent
 from metaraft.server import store_directory
 from tests.metaraft.rot import miscount_users
 
@@ -34,9 +33,11 @@ async def test_a_member_whose_disk_fails_once_ends_and_nothing_is_lost(folder: P
 
 @pytest.mark.parametrize("target", full_disks.TARGETS)
 async def test_a_full_disk_refuses_what_grows_and_goes_on_when_there_is_room(folder: Path, target: str) -> None:
-    report = await trio.to_thread.run_sync(partial(full_disks.run, folder, target, times=1, seed=3, clients=4))
+    report = await full_disks.run(folder, target, Extent(1), seed=3, clients=4, say=lambda text: None)
     assert (report.violations, report.lost, report.faults) == ([], 0, 1), report
     assert report.outcomes["PUT 507"] > 0
+    left = [file.read_bytes() for file in (folder / "meta-3").rglob("*") if file.is_file()]
+    assert any(b"full/probe" in content for content in left)  # what was in the small file system is there to be seen
 
 
 def test_status_names_the_member_whose_rows_differ_and_what_to_do(folder: Path) -> None:
