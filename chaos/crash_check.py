@@ -28,14 +28,28 @@ class Step(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a member has as it starts: last entry of the recorded log, how far that was applied, term and vote; or what
-    is wrong."""
+    """What a member has as it starts: last entry of the recorded log, how far that was applied, term and vote (None:
+    for nobody); or what is wrong."""
 
     last: int = 0
     applied: int = 0
     term: int = 0
     voted_for: int | None = None
     error: str = ""
+
+
+def forgotten(found: Found, acknowledged: Step, slot: int) -> str:
+    """What is missing that stood behind an acknowledged entry of the member in that slot, which led; or nothing.
+
+    Its term and its vote for itself were on the disk before it led: without them it could vote again in that term.
+    """
+    if found.last < acknowledged.index:
+        return f"entry {acknowledged.index} was acknowledged and is missing"
+    if found.term < acknowledged.term:
+        return f"the term is {found.term}, and entry {acknowledged.index} of term {acknowledged.term} was acknowledged"
+    if found.term == acknowledged.term and found.voted_for != slot:
+        return f"the vote of term {found.term} is for {found.voted_for}, and slot {slot} led in it"
+    return ""
 
 
 def check(folder: Path, config: Config, steps: dict[int, Step]) -> Found:

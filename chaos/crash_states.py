@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 import msgspec
 
 from chaos import crash_trace
-from chaos.crash_check import Found, Step
+from chaos.crash_check import Found, Step, forgotten
 from chaos.crash_client import operation_of
 from chaos.crash_files import Choice, Files
 from chaos.crash_trace import Acknowledged, Call
@@ -191,8 +191,8 @@ class Replay:
         return True
 
 
-def reference(recording: Recording, folder: Path) -> tuple[list[Step], dict[int, int]]:
-    """The log of the whole run with the set hash after each entry, and the index of each operation's entry."""
+def reference(recording: Recording, folder: Path) -> tuple[list[Step], dict[int, Step]]:
+    """The log of the whole run with the set hash after each entry, and the entry of each operation."""
     entries: dict[int, tuple[int, bytes]] = {}
 
     def read(content: bytes) -> None:
@@ -211,7 +211,7 @@ def reference(recording: Recording, folder: Path) -> tuple[list[Step], dict[int,
         read(content)
     shutil.copytree(recording.before / "store", folder)
     steps: list[Step] = []
-    places: dict[int, int] = {}
+    places: dict[int, Step] = {}
     store = Store.open(folder, cluster_id=recording.config.cluster_id, limits=LIMITS)
     with contextlib.closing(store):
         steps.append(Step(0, 0, b"", store.facts().set_hash))
@@ -220,7 +220,7 @@ def reference(recording: Recording, folder: Path) -> tuple[list[Step], dict[int,
             store.apply([Entry(index, term, data)])
             steps.append(Step(index, term, data, store.facts().set_hash))
             for raw in _decode_batch(data).envelopes if data else ():
-                places.setdefault(operation_of(_decode_envelope(raw).key), index)
+                places.setdefault(operation_of(_decode_envelope(raw).key), steps[-1])
     return steps, places
 
 
@@ -261,25 +261,27 @@ class Search:
         self._kind = kind
         self._subsets = subsets
         self._seed = seed
-        self._known: dict[object, int] = {}
+        self._known: dict[object, Found] = {}
 
     def count(self) -> int:
         """How many there are."""
         return sum(1 for _ in self._crashes(Report()))
 
     def run(
-        self, places: dict[int, int], checker: Checker, folder: Path, stride: int, say: Callable[[str], None]
+        self, places: dict[int, Step], checker: Checker, folder: Path, stride: int, say: Callable[[str], None]
     ) -> Report:
         """Check each `stride`-th in a folder; `places` are the operations' entries."""
+        slot = self._recording.config.member[0].slot
         report = Report(operations=len(places))
         for number, (acknowledged, files, choice) in enumerate(self._crashes(report)):
             if number % stride:
                 continue
             report.states += 1
-            wanted = max((place for operation, place in places.items() if operation in acknowledged), default=0)
-            wrong = self._look(files, choice, checker, folder, report)
-            if not wrong and self._known[files.identity(choice)] < wanted:
-                wrong = f"entry {wanted} was acknowledged and is missing"
+            found, seen = self._look(files, choice, checker, folder, report)
+            wrong = "" if seen else found.error
+            last = max((places[operation] for operation in acknowledged), key=lambda step: step.index, default=None)
+            if last is not None and not found.error:
+                wrong = forgotten(found, last, slot)
             if wrong:
                 report.violations.append(f"crash {number}, after change {report.prefixes}: {wrong}")
                 say(report.violations[-1])
@@ -297,17 +299,16 @@ class Search:
                 yield acknowledged, replay.files, choice
         report.calls = dict(sorted(replay.counts.items()))
 
-    def _look(self, files: Files, choice: Choice, checker: Checker, folder: Path, report: Report) -> str:
-        """Start a member on a state that is new; says what is wrong with it."""
+    def _look(self, files: Files, choice: Choice, checker: Checker, folder: Path, report: Report) -> tuple[Found, bool]:
+        """What a member finds in a state, and whether that was known: only a new one is made, and a member started."""
         identity = files.identity(choice)
         if identity in self._known:
-            return ""
+            return self._known[identity], True
         lay_out(folder, self._recording.root, files.after(choice))
-        found = checker.check(folder)
+        self._known[identity] = found = checker.check(folder)
         report.distinct += 1
         report.behind += found.applied < found.last
-        self._known[identity] = sys.maxsize if found.error else found.last
-        return found.error
+        return found, False
 
 
 def lay_out(folder: Path, root: Path, contents: dict[PurePath, bytes]) -> None:

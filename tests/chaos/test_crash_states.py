@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from chaos import crash_states
+from chaos.crash_check import Found, Step, forgotten
 from chaos.crash_files import Files
 from chaos.crash_states import Recording, Report
 
@@ -65,6 +66,23 @@ class ForgetfulStore(Files):
 @pytest.mark.parametrize("kind", [ForgetfulJournal, ForgetfulStore])
 def test_the_search_would_find_a_member_that_does_not_sync(recording: Recording, kind: type[Files]) -> None:
     assert search(recording, 60, kind).violations
+
+
+@pytest.mark.parametrize(
+    ("found", "missing"),
+    [
+        (Found(last=7, term=3, voted_for=1), ""),
+        (Found(last=9, term=4, voted_for=None), ""),  # it saw a later term
+        (Found(last=6, term=3, voted_for=1), "entry 7"),
+        (Found(last=7, term=2, voted_for=1), "term is 2"),
+        (Found(last=7, term=3, voted_for=None), "vote of term 3"),
+        (Found(last=7, term=3, voted_for=2), "vote of term 3"),
+    ],
+)
+def test_an_acknowledged_entry_stands_for_its_term_and_the_vote_in_it(found: Found, missing: str) -> None:
+    wrong = forgotten(found, Step(7, 3, b"", ""), 1)
+    assert missing in wrong
+    assert bool(wrong) == bool(missing)
 
 
 @pytest.mark.long
