@@ -7,7 +7,7 @@ from cluster.config import Address, Config, MemberConfig, TcpAddress, address
 from cluster.errors import Refused
 from cluster.identity import speaks_tcp
 from metaraft.core_membership import Membership
-from metaraft.store import sync_directory
+from metaraft.files import sync_directory
 
 LISTEN_FILE = "listen"
 """In a member's folder: where it listens, if not where the configuration says."""

@@ -93,7 +93,7 @@ def _private_copy() -> ModuleType:
 
 
 if TYPE_CHECKING:
-    from pysyncobj import syncobj
+    from pysyncobj import syncobj as syncobj  # noqa: PLC0414 - exported
 else:
     syncobj = _private_copy()
 
