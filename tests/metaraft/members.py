@@ -87,9 +87,11 @@ async def until[T](ask: Callable[[], Awaitable[T]], good: Callable[[T], bool]) -
 
 
 def equal_rows(found: list[MemberStatus]) -> bool:
-    """All members answer, have applied the same and hold the same."""
-    return all(status.role != "unreachable" for status in found) and (
-        len({(status.applied, status.set_hash) for status in found}) == 1
+    """All members answer, have applied all that any of them calls committed, and hold the same. (A command is answered
+    when it is executed: its transaction ends a moment later.)"""
+    committed = max(status.commit for status in found)
+    return all(status.role != "unreachable" and status.applied == committed for status in found) and (
+        len({status.set_hash for status in found}) == 1
     )
 
 
