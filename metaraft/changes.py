@@ -17,6 +17,8 @@ from metaraft.core import Admit, Change, Core, CoreStatus
 CONFIRM_S = 2.0
 """How long a change waits for the answers that show that it will not cost the majority; heartbeats are 0.1 s apart."""
 
+_MOVE = "a move of the leader"
+
 
 class _Asked(NamedTuple):
     change: Change
@@ -33,6 +35,7 @@ class Changes:
         self._asked: _Asked | None = None
         self._place: tuple[int, int] | None = None
         self._moving: Reply | None = None
+        self._now = 0.0
 
     @property
     def moving(self) -> bool:
@@ -41,14 +44,23 @@ class Changes:
 
     def change(self, change: Change, reply: Reply, now: float) -> None:
         """Have a change of members proposed. The member leads."""
-        error = self._core.refusal(change, now) if self._asked is None else _under_way()
+        if self._asked is not None:
+            error: TrilithError | None = _under_way(_words(change), _words(self._asked.change))
+        else:
+            error = self._why_not(change, now)
         if error is not None:
             reply.error(error)
         else:
             self._asked = _Asked(change, reply, self._core.sequence, now + CONFIRM_S)
 
+    def _why_not(self, change: Change, now: float) -> TrilithError | None:
+        if self.moving:
+            return _under_way(_words(change), _MOVE)
+        return self._core.refusal(change, now)
+
     def due(self, now: float) -> Change | None:
         """The change to be proposed in the next step. `proposed` must follow."""
+        self._now = now
         asked = self._asked
         if asked is None or self._place is not None:
             return None
@@ -61,7 +73,7 @@ class Changes:
 
     def move(self, slot: int, reply: Reply, now: float) -> None:
         """Have another slot lead. The member leads."""
-        error = self._core.hand_over(slot, now) if self._moving is None else _under_way()
+        error = self._core.hand_over(slot, now) if not self.moving else _under_way(f"{_MOVE} to slot {slot}", _MOVE)
         if error is not None:
             reply.error(error)
         else:
@@ -71,8 +83,12 @@ class Changes:
         """What became of what was `due`, and how the core stands after the step."""
         if due is not None and place is not None:
             self._place = place
-        elif self._asked is not None and self._place is None and (due is not None or status.state != "leader"):
-            self._fail(not_leader(status.leader) if status.state != "leader" else _under_way())
+        elif self._asked is not None and self._place is None and status.state != "leader":
+            self._fail(not_leader(status.leader))
+        elif due is not None:
+            error = self._why_not(due, self._now)
+            assert error is not None, "the core adds what it does not refuse"
+            self._fail(error)
         if self._place is not None and status.state != "leader" and self._place[0] > status.commit:
             self._fail(OutcomeUnknown("LeadershipLost", "leadership ended while the change was in the log"))
         if self._moving is not None and status.transfer is None:
@@ -100,5 +116,10 @@ class Changes:
         reply.error(error)
 
 
-def _under_way() -> Unavailable:
-    return Unavailable("ChangeUnderWay", "another change is under way")
+def _under_way(asked: str, other: str) -> Unavailable:
+    return Unavailable("ChangeUnderWay", f"{asked} was not begun: {other} is under way")
+
+
+def _words(change: Change) -> str:
+    what = "the admission" if isinstance(change, Admit) else "the retirement"
+    return f"{what} of slot {change.slot}"

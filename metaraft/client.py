@@ -12,7 +12,7 @@ from random import Random
 import trio
 
 from cluster.config import Config, MemberConfig, address
-from cluster.errors import TrilithError
+from cluster.errors import UNDECODABLE, TrilithError
 from cluster.identity import NodeIdentity
 from cluster.rpc import Channel
 from metaraft.addresses import dial_address
@@ -82,9 +82,9 @@ class MetaClient:
             try:
                 deadline = trio.current_time() + STATUS_S
                 body = await up[turn % len(up)].call(Method.MEMBERS, b"", deadline=deadline)
-            except TrilithError:  # the next one
+                seats = decode_members(body).applied
+            except (TrilithError, *UNDECODABLE):  # the next one
                 continue
-            seats = decode_members(body).applied
             if seats.index >= known:
                 known = seats.index
                 for slot, member in self._members.items():
@@ -148,16 +148,16 @@ class MetaClient:
         return [found[slot] for slot in sorted(found)]
 
     async def _ask_status(self, slot: int, found: dict[int, MemberStatus]) -> None:
-        channel = self._channels[slot]
+        channel, name = self._channels[slot], self._members[slot].name
         try:
-            body = await channel.call(Method.STATUS, b"", deadline=trio.current_time() + STATUS_S)
+            status = decode_status(await channel.call(Method.STATUS, b"", deadline=trio.current_time() + STATUS_S))
         except TrilithError as error:
-            name = self._members[slot].name
-            found[slot] = MemberStatus(slot=slot, name=name, role="unreachable", error=f"{error.code}: {error.message}")
-        else:
-            found[slot] = status = decode_status(body)
-            if status.role == "leader":
-                self.leads(slot)
+            status = MemberStatus(slot=slot, name=name, role="unreachable", error=f"{error.code}: {error.message}")
+        except UNDECODABLE as error:
+            status = MemberStatus(slot=slot, name=name, role="unreachable", error=f"its answer cannot be read: {error}")
+        found[slot] = status
+        if status.role == "leader":
+            self.leads(slot)
 
     def leads(self, slot: int) -> None:
         """A member said that it leads."""

@@ -13,10 +13,11 @@ from collections.abc import Callable
 import trio
 
 from cluster.config import Config, MemberConfig
-from cluster.errors import UNDECODABLE, Refused, TrilithError
+from cluster.errors import UNDECODABLE, Refused, TrilithError, Unavailable
 from cluster.log import get_logger
 from cluster.rpc import Channel, Reply, Request
 from metaraft.addresses import dial_address, new_address
+from metaraft.applier import DiskFailed, failing_disk
 from metaraft.callers import Callers
 from metaraft.core import Membership, Retire, Seat
 from metaraft.core_membership import is_incarnation
@@ -77,9 +78,9 @@ class Seating:
             channel.redial(dial_address(self._config, self._members[slot], membership))
 
     async def ask(self) -> None:
-        """Ask the others, one after the other, for ever. Raises Retired."""
+        """Ask the others, one after the other, for ever. Raises Retired, DiskFailed."""
         while True:
-            found = self.retired(self._store.membership)
+            found = self.retired(self._applied())
             if found is None:
                 found = await self._ask_one()
             if found is not None:
@@ -94,9 +95,13 @@ class Seating:
         channel = self._channels[connected[self._turn % len(connected)]]
         try:
             body = await channel.call(Method.MEMBERS, b"", deadline=trio.current_time() + ASK_S)
-        except TrilithError:  # later, and another one
+            return self.retired(decode_members(body).applied)
+        except (TrilithError, *UNDECODABLE):  # later, and another one
             return None
-        return self.retired(decode_members(body).applied)
+
+    def _applied(self) -> Membership:
+        with failing_disk():
+            return self._store.membership
 
     # ---- for operators
 
@@ -105,13 +110,17 @@ class Seating:
 
         def members(_request: Request, reply: Reply) -> None:
             status = driver.status
+            try:
+                applied = self._applied()
+            except DiskFailed as error:  # `ask` ends the process by it
+                raise Unavailable("DiskFailed", f"the database of {self._node.name} failed: {error}") from error
             reply.ok(
                 encode(
                     MembersAnswer(
                         slot=self._node.slot,
                         incarnation=self._incarnation,
                         leader=status.leader,
-                        applied=self._store.membership,
+                        applied=applied,
                         in_force=status.membership,
                         committed=status.membership.index <= status.commit,
                         lacking=driver.lacking(),

@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from cluster.config import Config, MemberConfig
-from cluster.errors import OutcomeUnknown, Refused, TrilithError, Unavailable
+from cluster.errors import UNDECODABLE, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.identity import NodeIdentity
 from metaraft.client import MetaClient
 from metaraft.core import Change
@@ -57,11 +57,11 @@ class Operator:
         return next(member for member in self.config.member if member.slot == slot)
 
     async def seats_at(self, slot: int) -> MembersAnswer | None:
-        """What one member says; None if it does not answer."""
+        """What one member says; None if it does not answer, or not so that it can be understood."""
         try:
             deadline = trio.current_time() + ANSWER_S
             return decode_members(await self.client.channel(slot).call(Method.MEMBERS, b"", deadline=deadline))
-        except TrilithError:
+        except (TrilithError, *UNDECODABLE):
             return None
 
     async def all_seats(self) -> dict[int, MembersAnswer]:

@@ -3,7 +3,7 @@
 from cluster.errors import OutcomeUnknown, Unavailable
 from metaraft.changes import CONFIRM_S, Changes
 from metaraft.commits import Executed
-from metaraft.core import Ready, Retire
+from metaraft.core import Admit, Ready, Retire
 from metaraft.core_messages import AppendAnswer
 from tests.metaraft.bare import GuardedCluster, elect
 from tests.metaraft.replies import Kept
@@ -89,10 +89,26 @@ def test_changes_and_moves_are_asked_one_at_a_time() -> None:
     first, second = leader.retire(2), leader.retire(1)
     assert first.open
     assert failure(second).code == "ChangeUnderWay"
-    leader.rounds(1, 1)
-    moved, again = leader.move(1), leader.move(1)
+    assert str(second.failure) == "the retirement of slot 1 was not begun: the retirement of slot 2 is under way"
+    leader.rounds(4, 1)
+    assert not first.open
+    moved, again, retired = leader.move(1), leader.move(1), leader.retire(1)
     assert moved.open
     assert failure(again).code == "ChangeUnderWay"
+    assert failure(retired).code == "ChangeUnderWay"
+    assert str(retired.failure) == "the retirement of slot 1 was not begun: a move of the leader is under way"
+
+
+def test_what_may_not_be_when_its_turn_comes_is_refused_for_its_own_reason() -> None:
+    leader = Leader()
+    reply = Kept()
+    seat = leader.cluster.cores[0].status.membership.seats[2].incarnation
+    leader.rounds(2, 1, 2)
+    leader.changes.change(Admit(2, seat), reply, leader.cluster.now)
+    leader.cluster.now += 1.5  # and nobody was heard since
+    leader.turn()
+    assert failure(reply).code == "NotCaughtUp"
+    assert leader.cluster.leads(0)
 
 
 def _in_the_log(leader: Leader) -> tuple[Kept, tuple[int, int]]:

@@ -32,7 +32,7 @@ from metaraft.results import (
 )
 from metaraft.wire import SERVICE, CommitAnswer, MemberStatus, Method, ReadAnswer, encode
 from tests.folders import short_folder
-from tests.metaraft.members import identity, soon
+from tests.metaraft.members import PATIENCE_S, identity, soon
 
 NOW_MS = 5_000_000
 
@@ -286,3 +286,33 @@ async def test_the_status_names_those_that_do_not_answer() -> None:
             (3, "meta-3", "follower"),
         ]
         assert statuses[1].error
+
+
+GARBAGE = b"\x93\x01\xa1\xff\x03"
+"""A text in it is not UTF-8."""
+
+
+class Garbled(Scripted):
+    """A member that says nothing that can be read of itself and of the seats."""
+
+    def __init__(self, slot: int) -> None:
+        super().__init__(slot)
+        self.seats_asked = 0
+        self.again = trio.Event()
+        self.service = Service(SERVICE, handlers={Method.STATUS: self._garbage, Method.MEMBERS: self._garbage})
+
+    async def _garbage(self, request: Request) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self.seats_asked += request.method == Method.MEMBERS
+        if self.seats_asked == 2:
+            self.again.set()
+        return GARBAGE
+
+
+async def test_what_cannot_be_read_is_no_answer_and_ends_no_client() -> None:
+    member = Garbled(1)
+    async with facing(member, Scripted(2), down=(2,)) as client:
+        status = (await client.status())[0]
+        assert (status.role, "cannot be read" in status.error) == ("unreachable", True)
+        with trio.fail_after(PATIENCE_S):
+            await member.again.wait()
