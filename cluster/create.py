@@ -37,7 +37,7 @@ from cluster.errors import Refused
 from cluster.limits import UNIX_PATH_BYTES_MAX
 from cluster.ports import check_exposure, free_ports, join_listen
 from cluster.process import end_with_parent
-from cluster.restored import Restored, write_restored
+from cluster.restored import RESTORED_FILE, Restored, write_restored
 from cluster.supervisor import reason_in, role_command, role_of
 
 RUN_NAME = "run"
@@ -129,9 +129,10 @@ def _write_draft(draft: Path, text: str) -> None:
 
 
 def _clear_interrupted(draft: Path) -> None:
-    """Remove the folders of a cluster that was never finished, and its draft, last."""
+    """Remove the folders of a cluster that was never finished, what it remembered of another, and its draft, last."""
     if not draft.exists():
         return
+    (draft.parent / RESTORED_FILE).unlink(missing_ok=True)
     for node in load(draft).nodes:
         if isinstance(node, MemberConfig | ChunkdConfig):
             shutil.rmtree(draft.parent / node.directory, ignore_errors=True)

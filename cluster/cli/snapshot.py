@@ -151,17 +151,26 @@ def _tell(made: Config, found: _Found, lost: list[_Key], folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--dir", "directory", help="Folder of the restored cluster (or TRILITH_DIR; default ./data).")
 @click.option("--name", help="Name of the chunk daemon (default: its old one).")
+@click.option("--from", "owner", help="Id of the cluster that has it now, if that is not the one of the snapshot.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @command
-def adopt(folder: Path, directory: str | None, name: str | None, as_json: bool) -> None:
-    """Make the disk in FOLDER, of the old cluster, one of the restored cluster."""
+def adopt(folder: Path, directory: str | None, name: str | None, owner: str | None, as_json: bool) -> None:
+    """Make the disk in FOLDER, of the old cluster, one of the restored cluster; the old one loses it for good."""
     base = directory_of(directory)
     folder = folder.resolve()
     refuse_unspeakable(folder)
     with locked(base / RUN_NAME):
         config = load(base / FILE_NAME)
         found = _run("chunkd.adopt", str(folder), shape=_Adopted, as_json=as_json)
-        disk = read_restored(Path(config.base)).disk(found.disk_id)
+        restored = read_restored(Path(config.base))
+        disk = restored.disk(found.disk_id)
+        owners = (owner or restored.snapshot.cluster_id, config.cluster_id)
+        if found.cluster_id not in owners:
+            raise Refused(
+                "OtherCluster",
+                f"the disk in {folder} is cluster {found.cluster_id}'s, not {owners[0]}'s; if that cluster is to lose "
+                f"it: --from {found.cluster_id}",
+            )
         sockets = socket_folder(Path(config.base), config.cluster_id)
         wanted = place_disk(config, disk, folder, name, sockets)
         node = next(chunkd for chunkd in wanted.chunkd if chunkd.disk_id == disk.disk_id)

@@ -6,7 +6,8 @@ Rules:
   is: it has no clients to answer.
 * The file has another name until every byte and row of it was read again from the disk, and is durable under its own
   name when this returns. One that is there already stays, unless it is to be replaced.
-* A member that fails, also by sending what is not what it should be, is passed over for the next one.
+* A member that fails or refuses, or sends what is not what it should be, is passed over for the next one. Only what is
+  wrong here, as a full disk, ends the save.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ import msgspec
 import trio
 
 from cluster.config import Config, MemberConfig
-from cluster.errors import UNDECODABLE, Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
+from cluster.errors import UNDECODABLE, Corrupt, Refused, TrilithError, Unavailable
 from cluster.identity import NodeIdentity
 from cluster.limits import MIB
 from cluster.rpc import TransferPool, TransferStream
@@ -43,9 +44,14 @@ FOLLOWERS_S = 2.0
 
 _LATER = ("NotThereYet", "CopyUnderWay")
 _PAUSE_S = 0.1
+_BLOCK_BYTES = 512  # stat(2), whatever the file system's are
 _PIECE_BYTES = MIB
 _COPIED_BYTES_MAX = 64 * 1024
 _decode_copied = msgspec.msgpack.Decoder(Copied).decode
+
+
+class NoRoomHere(Refused):
+    """The file has no room where it is to be, whichever member is asked (code NoRoom)."""
 
 
 class Watcher:
@@ -147,7 +153,9 @@ class _Saving:
                     pool = self._pool(member)
                     copied = await fetch(pool, member.name, at_least, self._descriptor, self._watcher)
                     return await trio.to_thread.run_sync(self._checked, copied, at_least)
-                except (Unavailable, OutcomeUnknown, Corrupt) as error:
+                except NoRoomHere:
+                    raise
+                except TrilithError as error:
                     self._last = error
                     if error.code not in _LATER:
                         self._watcher.passed_over(member.name, error)
@@ -186,7 +194,7 @@ class _Saving:
 async def fetch(pool: TransferPool, name: str, at_least: int, descriptor: int, watcher: Watcher) -> Copied:
     """Have a member's copy, with entry `at_least` in it, written and synced from a file's start on.
 
-    Raises Refused (NoRoom), Unavailable, OutcomeUnknown, Corrupt (CopyDamaged), OSError.
+    Raises NoRoomHere, what the member says, OutcomeUnknown, Corrupt (CopyDamaged), OSError.
     """
     try:
         async with pool.open() as stream:
@@ -241,6 +249,7 @@ async def _receive(stream: TransferStream, size: int) -> bytes:
 
 
 def _require_room(descriptor: int, size: int) -> None:
-    free = shutil.disk_usage(descriptor).free
-    if free < size + FOOT_BYTES:
-        raise Refused("NoRoom", f"the snapshot has {size + FOOT_BYTES} bytes, and there are {free} free")
+    """Raises NoRoomHere unless the file can come to have `size` bytes and its foot; those that it has count."""
+    room = shutil.disk_usage(descriptor).free + os.fstat(descriptor).st_blocks * _BLOCK_BYTES
+    if room < size + FOOT_BYTES:
+        raise NoRoomHere("NoRoom", f"the snapshot has {size + FOOT_BYTES} bytes, and there is room for {room}")

@@ -61,7 +61,8 @@ class Backups:
     async def send(self, request: Request, stream: TransferStream) -> None:
         """Make a copy and send it.
 
-        Raises Refused (NotAnOperator, BadQuery), Unavailable (NotThereYet, CopyUnderWay, NoRoom).
+        Raises Refused (NotAnOperator, BadQuery), Unavailable (NotThereYet, CopyUnderWay, NoRoom, CopyFailed: the disk
+        takes no more, or worse), Corrupt (StoreRot).
         """
         self._callers.refuse_but_operators(request)
         try:
@@ -75,6 +76,16 @@ class Backups:
             raise Unavailable("CopyUnderWay", said, retry_after_s=1.0)
         self._under_way = True
         try:
+            copied = await self._copy_and_send(stream)
+        except OSError as error:  # of the copy's own file; the database is read through a map
+            _log.warning("copy_failed", reason=str(error))
+            raise Unavailable("CopyFailed", f"{self._name} could not make a copy: {error}") from error
+        finally:
+            self._under_way = False
+        _log.info("copy_sent", to=request.peer.name, index=copied.index, bytes=copied.size)
+
+    async def _copy_and_send(self, stream: TransferStream) -> Copied:
+        try:
             await stream.send_response(b"")
             async with self._copying:
                 copied = await self._copy(stream)
@@ -85,9 +96,8 @@ class Backups:
             finally:
                 await _let_go(partial(os.close, descriptor))
         finally:
-            self._under_way = False
             await _let_go(partial(self._file.unlink, missing_ok=True))
-        _log.info("copy_sent", to=request.peer.name, index=copied.index, bytes=copied.size)
+        return copied
 
     async def _copy(self, stream: TransferStream) -> Copied:
         """Copy in a thread, and tell how far it is. A client that is gone stops it: Unavailable (CopyStopped)."""

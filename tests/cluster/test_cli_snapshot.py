@@ -159,6 +159,35 @@ def test_a_disk_that_the_metadata_does_not_know_is_left_alone(old: Path, tmp_pat
     assert read_format(tmp_path / "strange").cluster_id == OLD
 
 
+def test_a_disk_that_another_cluster_has_is_left_to_it_unless_that_one_is_named(old: Path, tmp_path: Path) -> None:
+    restore(old, tmp_path / "new")
+    other = "f" * 16
+    prepare(tmp_path / "disk", other, disk_id(1).hex())
+    where = [tmp_path / "disk", "--dir", tmp_path / "new"]
+    for options in ([], ["--from", OLD]):
+        refused = as_json("adopt", *where, *options, code=CommandExit.REFUSED)
+        assert refused["error"]["code"] == "OtherCluster"
+        assert f"--from {other}" in refused["error"]["message"]
+        assert read_format(tmp_path / "disk").cluster_id == other
+    for _ in range(2):
+        as_json("adopt", *where, "--from", other)
+    assert read_format(tmp_path / "disk").cluster_id == load(tmp_path / "new" / FILE_NAME).cluster_id
+
+
+def test_a_restore_that_fails_leaves_nothing_to_adopt_by(old: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    shutil.copy(old / "cluster.key", tmp_path / "new" / "cluster.key")
+    (tmp_path / "new" / "tls").write_text("no folder")
+    options = ["--transport", "tcp", "--members", 1]
+    run("restore", old / "file", tmp_path / "new", *options, code=CommandExit.REFUSED)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "cluster.key",
+        "credentials.json",
+        "run",
+        "tls",
+    ]
+
+
 def test_a_cluster_that_runs_or_was_never_restored_adopts_nothing(old: Path, tmp_path: Path) -> None:
     restore(old, tmp_path / "new")
     prepare(tmp_path / "disk", OLD, disk_id(1).hex())

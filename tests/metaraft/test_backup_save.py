@@ -1,10 +1,13 @@
 """Saving from members that run: all that was acknowledged is in the file, or there is no file."""
 
+import errno
 import os
 import resource
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -15,16 +18,25 @@ from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unava
 from cluster.exits import CommandExit
 from cluster.limits import KIB
 from cluster.rpc import TransferPool
+from metaraft.backup import save as save_module
 from metaraft.backup import sending
-from metaraft.backup.file import Manifest, verify
+from metaraft.backup.file import FOOT_BYTES, Manifest, verify
 from metaraft.backup.save import Watcher, fetch, save
 from metaraft.client import MetaClient
 from metaraft.commands import CreateBucket, PutObject
 from metaraft.model import Copies, Inline
 from metaraft.rows import Kind, bucket_key
-from metaraft.snapshot_copy import opened
+from metaraft.snapshot_copy import Copied, copy_store, opened
 from metaraft.wire import SERVICE
 from tests.metaraft.members import SMALL, Members, cluster_folder, equal_rows, identity, members_of, soon, until
+
+
+class Usage(NamedTuple):
+    """As `shutil.disk_usage` has it."""
+
+    total: int
+    used: int
+    free: int
 
 
 class Heard(Watcher):
@@ -203,6 +215,67 @@ async def test_a_disk_that_takes_no_more_keeps_no_half_of_it(tmp_path: Path) -> 
                 assert b"File too large" in done.stderr
             assert names_in(tmp_path) == ["kept"]
             assert (tmp_path / "kept").read_bytes() == b"kept"
+
+
+async def test_a_member_whose_disk_is_full_says_so_and_another_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def copying(*arguments: Any, **options: Any) -> Copied:
+        asked.append(1)
+        if len(asked) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return copy_store(*arguments, **options)
+
+    monkeypatch.setattr("metaraft.backup.sending.copy_store", copying)
+    with cluster_folder() as config:
+        async with members_of(config) as (members, client):
+            await fill(client, 1)
+            heard = Heard()
+            manifest = await saved(members, tmp_path / "file", heard=heard)
+            assert verify(tmp_path / "file")[0] == manifest
+            assert [code for _, code in heard.passed] == ["CopyFailed"]
+
+
+async def test_a_member_that_refuses_is_passed_over_and_the_last_one_has_the_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (members, client):
+            await fill(client, 1)
+            names = [f"meta-{slot}" for slot in (1, 2, 3)]
+            refusing = set(names)
+            real = save_module.fetch
+
+            async def fetching(pool: TransferPool, name: str, *arguments: Any) -> Copied:
+                if name in refusing:
+                    await trio.lowlevel.checkpoint()
+                    raise Refused("SomethingNew", "a newer program refuses this")
+                return await real(pool, name, *arguments)
+
+            monkeypatch.setattr(save_module, "fetch", fetching)
+            heard = Heard()
+            with pytest.raises(Refused, match="a newer program"):
+                await saved(members, tmp_path / "file", heard=heard)
+            assert sorted(heard.passed) == [(name, "SomethingNew") for name in names]
+            assert names_in(tmp_path) == []
+            refusing -= {"meta-2"}
+            assert await saved(members, tmp_path / "file") == verify(tmp_path / "file")[0]
+
+
+def test_what_an_earlier_try_has_written_counts_as_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = 40 * KIB
+    (tmp_path / "file").write_bytes(b"x" * written)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _where: Usage(1 << 30, 1 << 30, 0))
+    descriptor = os.open(tmp_path / "file", os.O_RDWR)
+    try:
+        save_module._require_room(descriptor, written - FOOT_BYTES)
+        with pytest.raises(Refused, match="there is room for") as refused:
+            save_module._require_room(descriptor, written)
+        assert refused.value.code == "NoRoom"
+    finally:
+        os.close(descriptor)
 
 
 async def test_two_saves_to_one_file_are_one_too_many(tmp_path: Path) -> None:
