@@ -1,13 +1,12 @@
 """Where members are dialled and listen, by the configuration and by the seats that were given since."""
 
-import os
 from pathlib import Path
 
 from cluster.config import Address, Config, MemberConfig, TcpAddress, address
 from cluster.errors import Refused
 from cluster.identity import speaks_tcp
 from metaraft.core_membership import Membership
-from metaraft.files import sync_directory
+from metaraft.files import write_file
 
 LISTEN_FILE = "listen"
 """In a member's folder: where it listens, if not where the configuration says."""
@@ -30,11 +29,7 @@ def listen_address(config: Config, member: MemberConfig) -> Address:
 
 def write_listen(folder: Path, listen: str) -> None:
     """Have the member of a folder listen there. Blocking; it is on the disk then. Raises OSError."""
-    with (folder / LISTEN_FILE).open("w", encoding="utf-8") as written:
-        written.write(listen + "\n")
-        written.flush()
-        os.fsync(written.fileno())
-    sync_directory(folder)
+    write_file(folder / LISTEN_FILE, f"{listen}\n".encode())
 
 
 def new_address(config: Config, text: str) -> Address:

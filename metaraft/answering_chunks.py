@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import msgspec
 
 from metaraft.conditions import refused
-from metaraft.lookups import decode_bucket, decode_chunk
-from metaraft.model import Assembled, ChunkRef, PartHead, Parts, Scheme, Version
+from metaraft.lookups import decode_bucket, decode_chunk, decode_part_chunks, decode_part_head
+from metaraft.model import Assembled, ChunkRef, Parts, Scheme, Version
 from metaraft.queries import ChunksFound, ListChunks, ListedChunk, ListReferences, Reference, ReferencesFound
 from metaraft.results import Failed
 from metaraft.rows import (
@@ -46,8 +46,6 @@ _CURSOR = struct.Struct(">H")
 _CURSOR_BYTES_MAX = 2048
 
 _decode_version = msgspec.msgpack.Decoder(Version).decode
-_decode_part_head = msgspec.msgpack.Decoder(PartHead).decode
-_decode_chunks = msgspec.msgpack.Decoder(tuple[ChunkRef, ...]).decode
 
 type _Part = tuple[Scheme, tuple[ChunkRef, ...]]
 
@@ -158,7 +156,7 @@ def _rows_of(rows: Reader, space: int, upload_id: bytes, numbers: list[int]) -> 
         chunks = rows.get(part_key(space, upload_id, number, Kind.PART_CHUNKS))
         assert head is not None, "the parts of a version or upload have rows"
         assert chunks is not None, "a part's chunks lie beside it"
-        yield _decode_part_head(head).scheme, _decode_chunks(chunks)
+        yield decode_part_head(head).scheme, decode_part_chunks(chunks)
 
 
 def _ids(chunks: tuple[ChunkRef, ...]) -> tuple[bytes, ...]:

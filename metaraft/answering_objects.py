@@ -14,11 +14,13 @@ from metaraft.lookups import (
     bucket_row,
     decode_bucket,
     decode_chunk,
+    decode_part_chunks,
+    decode_part_head,
     no_bucket,
     no_upload,
     note_holders,
 )
-from metaraft.model import Assembled, Body, Bucket, Chunk, ChunkRef, Copies, PartHead, Parts, UploadedPart, Which
+from metaraft.model import Assembled, Body, Bucket, Chunk, Copies, Parts, UploadedPart, Which
 from metaraft.queries import (
     Answer,
     GetHolders,
@@ -60,8 +62,6 @@ _NO_HOLDERS: dict[bytes, tuple[bytes, ...]] = {}
 
 _decode_body = msgspec.msgpack.Decoder(Body).decode
 _decode_revision = msgspec.msgpack.Decoder(int).decode
-_decode_part_head = msgspec.msgpack.Decoder(PartHead).decode
-_decode_chunks = msgspec.msgpack.Decoder(tuple[ChunkRef, ...]).decode
 
 
 class StoredObjectFound(msgspec.Struct, frozen=True, tag="object_found", omit_defaults=True):
@@ -168,13 +168,13 @@ def _parts(
         row = rows.get(part_key(space, upload_id, number)) if number in _PART_NUMBERS else None
         if row is None:
             break
-        head = _decode_part_head(row)
+        head = decode_part_head(row)
         references += head.references
         if parts and (references > references_max or len(parts) == references_max):
             break
         chunks = rows.get(part_key(space, upload_id, number, Kind.PART_CHUNKS))
         assert chunks is not None, "a part's chunks lie beside it"
-        parts.append(UploadedPart(head, _decode_chunks(chunks)))
+        parts.append(UploadedPart(head, decode_part_chunks(chunks)))
     return tuple(parts)
 
 

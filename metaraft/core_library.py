@@ -23,6 +23,8 @@ from cluster.limits import Timings
 from metaraft.core_log import BrokenInvariant, Log
 from metaraft.core_messages import Message, VoteAnswer
 
+__all__ = ["Clock", "LibraryJournal", "Outbox", "clock", "configuration", "syncobj"]
+
 VERSION_KNOWN = "0.3.17"
 
 if VERSION != VERSION_KNOWN:

@@ -25,6 +25,17 @@ def allocate(descriptor: int, offset: int, length: int) -> bool:
     raise OSError(code, os.strerror(code))
 
 
+def write_file(file: Path, content: bytes) -> None:
+    """Give a file this content, wholly or not at all; it is on the disk when this returns."""
+    new = file.with_name(file.name + ".new")
+    with new.open("wb") as written:
+        written.write(content)
+        written.flush()
+        os.fsync(written.fileno())
+    new.rename(file)
+    sync_directory(file.parent)
+
+
 def sync_directory(directory: Path) -> None:
     """Return when the names in the folder are on the disk."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

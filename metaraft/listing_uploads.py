@@ -15,7 +15,7 @@ from metaraft.listing_places import (
     key_before,
     span_of,
 )
-from metaraft.lookups import decode_bucket, no_upload
+from metaraft.lookups import decode_bucket, decode_part_head, no_upload
 from metaraft.model import Bucket, PartHead, Upload
 from metaraft.queries import (
     GetUpload,
@@ -50,7 +50,6 @@ _CURSOR_BYTES_MAX = _HEAD_BYTES - _SPACE_BYTES + KEY_BYTES_MAX + _TAIL_BYTES
 _NUMBER_MAX = (1 << 16) - 1
 
 _decode_upload = msgspec.msgpack.Decoder(Upload).decode
-_decode_part = msgspec.msgpack.Decoder(PartHead).decode
 
 
 def get_upload(rows: Reader, bucket: Bucket, query: GetUpload, _rows_max: int) -> UploadFound | Failed:
@@ -80,7 +79,7 @@ def list_parts(rows: Reader, bucket: Bucket, query: ListParts, rows_max: int) ->
     for _, value in rows.scan(start, successor(parts_key(bucket.space, query.upload_id))):
         if len(parts) == limit:
             return PartsListed(bucket, upload, tuple(parts), more=True)
-        parts.append(_decode_part(value))
+        parts.append(decode_part_head(value))
     return PartsListed(bucket, upload, tuple(parts), more=False)
 
 

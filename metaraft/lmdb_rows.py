@@ -54,6 +54,22 @@ def translated(error: lmdb.Error, path: object) -> Corrupt | OSError:
     return OSError(code, f"{os.strerror(code)}: the database {path}: {error}")
 
 
+def checked_rows(txn: _Transaction, place: bytes = b"") -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Every row from `place` on, as (key, what is stored, value), each found again by its key.
+
+    It sees what a single read cannot: a row that is no longer found, because a page of the tree above it is damaged.
+    Raises Corrupt (RowRot, StoreRot).
+    """
+    cursor = txn.cursor()
+    if not cursor.set_range(place):
+        return
+    for key, stored in cursor:
+        value = unseal(key, stored)
+        if txn.get(key) != stored:
+            raise Corrupt("StoreRot", f"the row {key.hex()} is there and not found by its key")
+        yield key, stored, value
+
+
 class LmdbReader:
     """`rows.Reader` over one LMDB transaction."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from metaraft.conditions import refused
-from metaraft.model import Bucket, Chunk, ChunkRef, Scheme
+from metaraft.model import Bucket, Chunk, ChunkRef, PartHead, Scheme
 from metaraft.results import (
     Failed,
 )
@@ -32,6 +32,8 @@ BUCKET_NAME_CHARACTERS_MAX = 255
 decode_name = functools.lru_cache(1024)(msgspec.msgpack.Decoder(Name).decode)
 decode_bucket = functools.lru_cache(1024)(msgspec.msgpack.Decoder(Bucket).decode)
 decode_chunk = msgspec.msgpack.Decoder(Chunk).decode
+decode_part_head = msgspec.msgpack.Decoder(PartHead).decode
+decode_part_chunks = msgspec.msgpack.Decoder(tuple[ChunkRef, ...]).decode
 
 
 def bucket_row(rows: Reader, name: str) -> bytes | None:

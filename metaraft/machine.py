@@ -190,11 +190,6 @@ class Machine:
         """The replicated level of command meaning."""
         return self._books.state.level
 
-    @property
-    def results_kept(self) -> int:
-        """Results that are kept for repeated commands."""
-        return len(self._kept)
-
     def revision(self, space: int = DEFAULT_SPACE) -> int:
         """Newest revision of a space."""
         return self._books.revision(space)

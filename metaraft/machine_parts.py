@@ -16,6 +16,7 @@ from metaraft.commands import (
     PutPart,
 )
 from metaraft.conditions import refused
+from metaraft.lookups import decode_part_chunks, decode_part_head
 from metaraft.machine_books import Books, encode, no_such_bucket
 from metaraft.machine_chunks import Referenced, check_copy, check_new, write
 from metaraft.machine_objects import changed, invalid_part
@@ -58,8 +59,6 @@ PART_REFERENCES_MAX = 4096
 A bound for what one apply does, and for a row (chosen)."""
 
 _decode_upload = msgspec.msgpack.Decoder(Upload).decode
-_decode_head = msgspec.msgpack.Decoder(PartHead).decode
-_decode_chunks = msgspec.msgpack.Decoder(tuple[ChunkRef, ...]).decode
 
 
 class Begun(NamedTuple):
@@ -84,7 +83,7 @@ def begun(books: Books, bucket: Bucket, key: str, upload_id: bytes) -> Begun | F
 def sizes(books: Books, space: int, upload_id: bytes) -> dict[int, int]:
     """The size of each part of an upload by its number, ascending."""
     heads = parts_key(space, upload_id)
-    parts = (_decode_head(value) for _, value in books.rows.scan(heads, successor(heads)))
+    parts = (decode_part_head(value) for _, value in books.rows.scan(heads, successor(heads)))
     return {head.number: head.size for head in parts}
 
 
@@ -92,10 +91,10 @@ def _part(books: Books, space: int, upload_id: bytes, number: int) -> Part | Non
     row = books.rows.get(part_key(space, upload_id, number))
     if row is None:
         return None
-    head = _decode_head(row)
+    head = decode_part_head(row)
     chunks = books.rows.get(part_key(space, upload_id, number, Kind.PART_CHUNKS))
     assert chunks is not None, "a part has a row of references, though it may be empty"
-    return Part(head.size, head.md5, _decode_chunks(chunks), head.scheme, head.checksums)
+    return Part(head.size, head.md5, decode_part_chunks(chunks), head.scheme, head.checksums)
 
 
 def put_part(books: Books, space: int, command: PutPart) -> Result:

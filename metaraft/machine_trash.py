@@ -18,9 +18,10 @@ import msgspec
 from metaraft.commands import (
     Dereference,
 )
+from metaraft.lookups import decode_part_chunks, decode_part_head
 from metaraft.machine_books import Books, encode
 from metaraft.machine_chunks import ROWS_MAX, lower, references
-from metaraft.model import Assembled, Body, ChunkRef, DeleteMarker, Inline, Part, PartHead, Parts
+from metaraft.model import Assembled, Body, DeleteMarker, Inline, Part, Parts
 from metaraft.results import (
     Dereferenced,
     Result,
@@ -43,8 +44,6 @@ from metaraft.rows import (
 
 _decode_trash = msgspec.msgpack.Decoder(Trash).decode
 _decode_assembly = msgspec.msgpack.Decoder(Assembly).decode
-_decode_head = msgspec.msgpack.Decoder(PartHead).decode
-_decode_chunks = msgspec.msgpack.Decoder(tuple[ChunkRef, ...]).decode
 
 type _Counts = Counter[tuple[bytes, bytes]]
 
@@ -180,8 +179,8 @@ def _empty_part(
     head, chunks = books.rows.get(head_row), books.rows.get(chunks_row)
     assert head is not None, "trash names parts that are there"
     assert chunks is not None, "a part has a row of references, though it may be empty"
-    refs = _decode_chunks(chunks)
-    scheme = scheme_bytes(_decode_head(head).scheme)
+    refs = decode_part_chunks(chunks)
+    scheme = scheme_bytes(decode_part_head(head).scheme)
     for ref in refs[:left]:
         counts[scheme, ref.chunk_id] += 1
     if len(refs) > left:

@@ -7,7 +7,8 @@ Rules:
 * While it lasts no page that the transaction can see is used again: the database grows by what is written meanwhile.
   So the rate must not be too low either, and a copy begins only with twice its room free.
 * A file that `copy_store` returned is whole and synced; one that it did not return is removed.
-* `verify_copy` believes nothing: neither the bytes nor the rows.
+* Who takes a copy believes nothing of it: the BLAKE3 is compared with the bytes as they are written, and `verify_copy`
+  reads the rows.
 
 Source: LMDB's `mdb_env_copyfd2` with MDB_CP_COMPACT.
 """
@@ -17,15 +18,17 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import lmdb
 import msgspec
+import trio
 from blake3 import blake3
 
-from cluster.errors import Corrupt, Refused, Unavailable
+from cluster.errors import Corrupt, Refused, TrilithError, Unavailable
 from cluster.limits import MIB
 from metaraft.files import sync_directory
 from metaraft.lmdb_rows import LmdbReader, errors
@@ -72,7 +75,7 @@ def copy_store(store: Store, file: Path, *, bytes_per_s: int, stop: threading.Ev
             finally:
                 os.close(ours)  # an engine that still writes fails now, and ends
             stored = copying.result()
-        sink.finish()
+        sink.sync()
         sync_directory(file.parent)
     except BaseException:
         file.unlink()
@@ -82,19 +85,44 @@ def copy_store(store: Store, file: Path, *, bytes_per_s: int, stop: threading.Ev
     return Copied(stored.cluster_id, stored.index, stored.term, stored.set_hash.hex(), sink.size, sink.blake3)
 
 
-def verify_copy(file: Path, copied: Copied, *, hashed: bool = False) -> None:
-    """Check that `file` is the copy that it is said to be, to its last row. Blocking, and slow.
+async def copy_in_thread(
+    store: Store, file: Path, *, bytes_per_s: int, meanwhile: Callable[[], Awaitable[object]]
+) -> Copied:
+    """`copy_store` in a thread, with `meanwhile` beside it: the copy is stopped when that ends, and if this is
+    cancelled."""
+    stop = threading.Event()
 
-    `hashed`: the BLAKE3 of its bytes was compared already. Raises Refused (WrongStore), Corrupt (CopyDamaged, RowRot,
+    async def stop_behind() -> None:
+        try:
+            await meanwhile()
+        finally:
+            stop.set()
+
+    copied: Copied | TrilithError | OSError
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop_behind)
+        try:
+            with trio.CancelScope(shield=True):  # the other is cancelled, and stops the thread
+                copy = partial(copy_store, store, file, bytes_per_s=bytes_per_s, stop=stop)
+                copied = await trio.to_thread.run_sync(copy)
+        except (TrilithError, OSError) as error:  # a nursery would wrap it
+            copied = error
+        nursery.cancel_scope.cancel()
+    if isinstance(copied, Exception):
+        raise copied
+    return copied
+
+
+def verify_copy(file: Path, copied: Copied) -> None:
+    """Check that `file` is the copy that it is said to be, to its last row. Blocking, and slow. The BLAKE3 of its bytes
+    is for who wrote them to compare.
+
+    Raises Refused (WrongStore), Corrupt (CopyDamaged, RowRot,
     StoreRot, SetHashWrong), OSError.
     """
     size = file.stat().st_size
     if size != copied.size:
         raise damaged(file, f"it has {size} bytes, not {copied.size}")
-    if not hashed:
-        found = hash_file(file)
-        if found != copied.blake3:
-            raise damaged(file, f"its BLAKE3 is {found}, not {copied.blake3}")
     with opened(file) as txn:
         stored = read_stored(LmdbReader(txn), file)
         if stored.cluster_id != copied.cluster_id:
@@ -120,15 +148,6 @@ def opened(file: Path) -> Iterator["lmdb.Transaction[bytes]"]:
         env.begin() as txn,
     ):
         yield txn
-
-
-def hash_file(file: Path) -> str:
-    """The BLAKE3 of a file's bytes, hexadecimal."""
-    hasher, buffer = blake3(), memoryview(bytearray(PIECE_BYTES))
-    with file.open("rb", buffering=0) as source:
-        while size := source.readinto(buffer):
-            hasher.update(buffer[:size])
-    return hasher.hexdigest()
 
 
 def require_room(folder: Path, size: int) -> None:
@@ -199,10 +218,6 @@ class _Sink(FileSink):
             filled = 0
             if self._stop.wait(max(0.0, began + self.size / self._bytes_per_s - time.monotonic())):
                 raise Unavailable("CopyStopped", "the copy of the database was stopped")
-
-    def finish(self) -> None:
-        """Return when the file is on the disk."""
-        self.sync()
 
 
 def _feed(store: Store, descriptor: int) -> Stored:

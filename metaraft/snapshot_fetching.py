@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -174,12 +173,11 @@ class Fetcher:
             await trio.to_thread.run_sync(part.sink.sync)
         if part.sink.blake3 != part.copied.blake3:
             raise damaged(self._file, f"its BLAKE3 is {part.sink.blake3}, not {part.copied.blake3}")
-        verify = partial(verify_copy, self._file, part.copied, hashed=True)
         failure: TrilithError | OSError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stay_alive, leader, part.copied)
             try:
-                await trio.to_thread.run_sync(verify, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(verify_copy, self._file, part.copied, abandon_on_cancel=True)
             except (TrilithError, OSError) as error:  # a nursery would wrap it
                 failure = error
             nursery.cancel_scope.cancel()

@@ -8,7 +8,6 @@ beginning until all who used it have installed it, or were not heard of for a wh
 """
 
 import os
-import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,12 +15,12 @@ from typing import NoReturn
 
 import trio
 
-from cluster.errors import UNDECODABLE, Refused, TrilithError, Unavailable
+from cluster.errors import UNDECODABLE, Refused, Unavailable
 from cluster.limits import Limits
 from cluster.log import get_logger
 from cluster.rpc import Request
 from metaraft.applier import failing_disk
-from metaraft.snapshot_copy import Copied, copy_store
+from metaraft.snapshot_copy import Copied, copy_in_thread
 from metaraft.store import Store
 from metaraft.wire import CopyPiece, decode_copy_piece, decode_copy_wanted, encode
 
@@ -185,7 +184,9 @@ class Copies:
         self._failure = None
         began = trio.current_time()
         try:
-            copied = await self._copy()
+            copied = await copy_in_thread(
+                self._store, self._file, bytes_per_s=self._limits.copy_bytes_per_s, meanwhile=trio.sleep_forever
+            )
         except (Unavailable, OSError) as error:  # of the copy's own file; the database is read through a map
             self._failure = trio.current_time(), f"a copy could not be made: {error}"
             _log.warning("copy_failed", reason=str(error))
@@ -195,31 +196,6 @@ class Copies:
         _log.info(
             "copy_made", index=copied.index, term=copied.term, size=copied.size, blake3=copied.blake3, took_s=took
         )
-
-    async def _copy(self) -> Copied:
-        """A copy in a thread, which ends soon if this is cancelled."""
-        stop = threading.Event()
-
-        async def stop_with_us() -> None:
-            try:
-                await trio.sleep_forever()
-            finally:
-                stop.set()
-
-        def copy() -> Copied:
-            return copy_store(self._store, self._file, bytes_per_s=self._limits.copy_bytes_per_s, stop=stop)
-
-        result: Copied | TrilithError | OSError
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stop_with_us)
-            try:
-                result = await trio.to_thread.run_sync(copy)
-            except (TrilithError, OSError) as error:  # a nursery would wrap it
-                result = error
-            nursery.cancel_scope.cancel()
-        if isinstance(result, Copied):
-            return result
-        raise result
 
     async def _remove(self) -> None:
         self._copied = None

@@ -29,9 +29,9 @@ from metaraft.comparing import POINT_MS, POINTS_TOLD, Point
 from metaraft.condemned import refuse_condemned
 from metaraft.core_membership import CHANGE, NOBODY, Membership, is_batch
 from metaraft.files import allocate, sync_directory
-from metaraft.lmdb_rows import LmdbReader, LmdbRows, errors, translated
+from metaraft.lmdb_rows import LmdbReader, LmdbRows, checked_rows, errors, translated
 from metaraft.machine import Machine
-from metaraft.rows import MEMBERSHIP_KEY, SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash, unseal
+from metaraft.rows import MEMBERSHIP_KEY, SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash
 from metaraft.walking import Walk
 
 DATA_FILE = "data.mdb"
@@ -78,10 +78,7 @@ class StoreFacts(msgspec.Struct, frozen=True):
     level: int
     set_hash: str
     rows: int
-    results_kept: int
     used_bytes: int
-    free_bytes: int
-    free_percent: float
 
 
 class Walked(msgspec.Struct, frozen=True):
@@ -360,9 +357,6 @@ class Store:
 
     def facts(self) -> StoreFacts:
         """How the store stands. Cheap."""
-        disk = os.statvfs(self._directory)
-        free = disk.f_bavail * disk.f_frsize
-        total = disk.f_blocks * disk.f_frsize
         with errors(self._directory):
             stat = self._env.stat()
             info = self._env.info()
@@ -373,10 +367,7 @@ class Store:
             level=self.level,
             set_hash=_hash_bytes(self._set_hash).hex(),
             rows=stat["entries"],
-            results_kept=self._machine.results_kept,
             used_bytes=(info["last_pgno"] + 1) * stat["psize"],
-            free_bytes=free,
-            free_percent=100 * free / total if total else 0.0,
         )
 
     def walk(self) -> Walked:
@@ -394,17 +385,13 @@ class Store:
 
 
 def walk_rows(txn: "lmdb.Transaction[bytes]") -> Walked:
-    """Read every row, find it again by its key, and compare the set hash with the one kept.
+    """Read every row, and compare the set hash with the one kept: rows that are lost are seen by that alone.
 
-    It sees what a single read cannot: rows that are lost, or no longer found, because a page of the tree above them is
-    damaged. Raises Corrupt (RowRot, StoreRot, SetHashWrong).
+    Raises Corrupt (RowRot, StoreRot, SetHashWrong).
     """
     total = count = 0
     applied = _applied(LmdbReader(txn))
-    for key, stored in txn.cursor():
-        unseal(key, stored)
-        if txn.get(key) != stored:
-            raise Corrupt("StoreRot", f"the row {key.hex()} is there and not found by its key")
+    for key, stored, _ in checked_rows(txn):
         if key[0] != Kind.LOCAL:
             count += 1
             total += row_hash(key, stored)

@@ -19,8 +19,8 @@ import trio
 
 from cluster.errors import Corrupt
 from metaraft.applier import failing_disk
-from metaraft.lmdb_rows import errors
-from metaraft.rows import SET_HASH_MODULUS, Kind, row_hash, unseal
+from metaraft.lmdb_rows import checked_rows, errors
+from metaraft.rows import SET_HASH_MODULUS, Kind, row_hash
 
 PIECE_S = 0.001
 """Length of a piece: some hundred rows, about what one commit takes (chosen)."""
@@ -121,13 +121,7 @@ class Walk:
 def _read(txn: "lmdb.Transaction[bytes]", place: bytes, until: float) -> tuple[bytes | None, int, int]:
     """Read rows from `place` on: the place to go on at (None: there are no more), how many they were, their sum."""
     rows = total = 0
-    cursor = txn.cursor()
-    if not cursor.set_range(place):
-        return None, 0, 0
-    for key, stored in cursor:
-        unseal(key, stored)
-        if txn.get(key) != stored:
-            raise Corrupt("StoreRot", f"the row {key.hex()} is there and not found by its key")
+    for key, stored, _ in checked_rows(txn, place):
         if key[0] != Kind.LOCAL:
             total += row_hash(key, stored)
         rows += 1

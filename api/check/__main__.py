@@ -82,6 +82,8 @@ def _print(report: Report) -> None:
         say(f"{name} did not answer: what it has is not known")
     if report.untold:
         say(f"{report.untold} copies are on disks that the metadata does not name for them; --repair tells it")
+    if report.untraced:
+        say(f"{report.untraced} more chunks that lack copies were not traced to what refers to them")
     if report.told:
         say(f"{report.told} copies were told to the metadata")
     click.echo(

@@ -39,6 +39,9 @@ from metaraft.queries import (
 NAMED_MAX = 100_000
 """Objects that are named one by one (chosen: some 30 MB); all are counted."""
 
+LACKING_MAX = 1_000_000
+"""Chunks that are traced back to what refers to them (chosen: some 300 MB); all are counted."""
+
 
 class Disk(Protocol):
     """What is needed of a chunk daemon: see `chunkd.client.ChunkClient`."""
@@ -66,7 +69,8 @@ class Affected(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct):
     """What was found. `untold`: copies that the metadata does not know of; `told`: those that it was told of.
-    `silent`: daemons that did not answer, so what they have is not known."""
+    `silent`: daemons that did not answer, so what they have is not known. `untraced`: lacking chunks beyond
+    `LACKING_MAX`; what refers to no other lacking chunk is not in `objects`, nor counted in `objects_*`."""
 
     chunks: int = 0
     missing: int = 0
@@ -77,11 +81,12 @@ class Report(msgspec.Struct):
     objects_missing: int = 0
     objects_thin: int = 0
     objects: list[Affected] = []
+    untraced: int = 0
 
     @property
     def whole(self) -> bool:
         """Every version and upload has enough copies of all its chunks."""
-        return self.objects_missing == self.objects_thin == 0
+        return self.objects_missing == self.objects_thin == self.untraced == 0
 
 
 type _Chunk = tuple[Scheme, bytes]
@@ -161,10 +166,16 @@ class Census:
         self.report.chunks += 1
         if copies == 0:
             self.report.missing += 1
-            self._lacking.missing.add((chunk.scheme, chunk.chunk_id))
+            self._will_trace(self._lacking.missing, chunk)
         elif copies < chunk.scheme.write_quorum:
             self.report.thin += 1
-            self._lacking.thin.add((chunk.scheme, chunk.chunk_id))
+            self._will_trace(self._lacking.thin, chunk)
+
+    def _will_trace(self, lacking: set[_Chunk], chunk: ListedChunk) -> None:
+        if len(self._lacking.missing) + len(self._lacking.thin) < LACKING_MAX:
+            lacking.add((chunk.scheme, chunk.chunk_id))
+        else:
+            self.report.untraced += 1
 
     async def _tell_of(self, unknown: dict[_Chunk, tuple[ListedChunk, set[bytes]]]) -> dict[_Chunk, set[bytes]]:
         """Have the copies renewed, and tell the metadata; which disks it knows now to have which chunks."""

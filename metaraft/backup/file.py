@@ -24,7 +24,7 @@ from blake3 import blake3
 
 from cluster.errors import UNDECODABLE, Corrupt, Refused
 from cluster.limits import MIB
-from metaraft.lmdb_rows import LmdbReader
+from metaraft.lmdb_rows import LmdbReader, checked_rows
 from metaraft.model import DEFAULT_SPACE, AccessKey, Disk
 from metaraft.rows import (
     LEVEL,
@@ -39,7 +39,6 @@ from metaraft.rows import (
     row_hash,
     space_key,
     successor,
-    unseal,
 )
 from metaraft.snapshot_copy import Copied, opened
 from metaraft.store import read_stored
@@ -225,10 +224,7 @@ def _walk(txn: "lmdb.Transaction[bytes]") -> tuple[Contents, bytes]:
     kinds: Counter[int] = Counter()
     access_keys: list[AccessKey] = []
     total = 0
-    for key, stored in txn.cursor():
-        value = unseal(key, stored)
-        if txn.get(key) != stored:
-            raise Corrupt("StoreRot", f"the row {key.hex()} is there and not found by its key")
+    for key, stored, value in checked_rows(txn):
         if key[0] == Kind.LOCAL:
             continue
         kinds[key[0]] += 1

@@ -14,7 +14,6 @@ Copying and sending each keep `limits.copy_bytes_per_s`.
 
 import os
 import struct
-import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from cluster.limits import MIB, Limits
 from cluster.log import get_logger
 from cluster.rpc import Request, TransferStream
 from metaraft.callers import Callers
-from metaraft.snapshot_copy import Copied, copy_store
+from metaraft.snapshot_copy import Copied, copy_in_thread
 from metaraft.store import Store
 from metaraft.wire import decode_copy_ask
 
@@ -100,8 +99,7 @@ class Backups:
         return copied
 
     async def _copy(self, stream: TransferStream) -> Copied:
-        """Copy in a thread, and tell how far it is. A client that is gone stops it: Unavailable (CopyStopped)."""
-        stop = threading.Event()
+        """Copy, and tell how far it is. A client that is gone stops it: Unavailable (CopyStopped)."""
 
         async def tell() -> None:
             try:
@@ -110,24 +108,8 @@ class Backups:
                     await stream.send_raw(RECORD.pack(_size(self._file)))
             except TrilithError as error:
                 _log.info("copy_not_wanted", code=error.code, reason=error.message)
-            finally:
-                stop.set()
 
-        def copy() -> Copied:
-            return copy_store(self._store, self._file, bytes_per_s=self._bytes_per_s, stop=stop)
-
-        copied: Copied | TrilithError | OSError
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tell)
-            try:
-                with trio.CancelScope(shield=True):  # `tell` is cancelled, and stops the thread
-                    copied = await trio.to_thread.run_sync(copy)
-            except (TrilithError, OSError) as error:
-                copied = error
-            nursery.cancel_scope.cancel()
-        if isinstance(copied, Exception):
-            raise copied
-        return copied
+        return await copy_in_thread(self._store, self._file, bytes_per_s=self._bytes_per_s, meanwhile=tell)
 
 
 async def _send(stream: TransferStream, copied: Copied, descriptor: int, bytes_per_s: int) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from cluster.config import Config, MemberConfig
 from cluster.errors import Corrupt
-from metaraft.files import sync_directory
+from metaraft.files import sync_directory, write_file
 
 PLAN_SUFFIX = ".replacing"
 MADE_SUFFIX = ".made"
@@ -51,13 +51,7 @@ def make_note(config: Config, node: MemberConfig, *, address: str, elsewhere: bo
     plan = Plan(node.slot, secrets.token_hex(16), address, elsewhere)
     file = note_file(config, node)
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(file.name + ".new")
-    with new.open("wb") as written:
-        written.write(msgspec.json.encode(plan))
-        written.flush()
-        os.fsync(written.fileno())
-    new.rename(file)
-    sync_directory(file.parent)
+    write_file(file, msgspec.json.encode(plan))
     return plan
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from cluster.limits import MIB, Limits
 from metaraft import files
-from metaraft.files import allocate
+from metaraft.files import allocate, write_file
 from metaraft.store import DATA_FILE, Store
+from tests.metaraft.full_disk import files_of_at_most
 from tests.metaraft.stores import CLUSTER, new_store
 
 
@@ -55,3 +56,13 @@ def test_a_store_whose_file_system_cannot_allocate_is_not_written_to_and_not_ask
     after = (tmp_path / "s" / DATA_FILE).stat()
     assert (after.st_size, after.st_mtime_ns, unable.asked) == (before.st_size, before.st_mtime_ns, 1)
     store.close()
+
+
+def test_a_file_is_written_wholly_or_stays_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "note"
+    write_file(file, b"first")
+    write_file(file, b"second")
+    assert file.read_bytes() == b"second"
+    with files_of_at_most(3), pytest.raises(OSError, match="File too large"):
+        write_file(file, b"third")
+    assert file.read_bytes() == b"second"

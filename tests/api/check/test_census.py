@@ -135,3 +135,18 @@ async def test_what_is_named_is_bounded_and_all_is_counted(tmp_path: Path) -> No
             census.NAMED_MAX = before
         assert (len(found.objects), found.objects_missing) == (3, 4)
         assert msgspec.json.decode(msgspec.json.encode(found), type=Report) == found
+
+
+async def test_what_is_traced_is_bounded_and_what_is_not_traced_is_counted(tmp_path: Path) -> None:
+    async with operating(tmp_path) as o:
+        for number in range(4):
+            await stored(o, f"k{number}")
+        for chunk in copies(o):
+            for file in files_of(o, chunk):
+                file.unlink()
+        before, census.LACKING_MAX = census.LACKING_MAX, 3
+        try:
+            found = await taken(o)
+        finally:
+            census.LACKING_MAX = before
+        assert (found.missing, found.objects_missing, found.untraced, found.whole) == (4, 3, 1, False)
