@@ -299,7 +299,7 @@ class BareCluster:
 
     def __init__(self, world: World, *, power: bool, compacts: bool) -> None:
         self.world, self.power, self.compacts = world, power, compacts
-        self.colliding = False
+        self.colliding = self.plotted = False
         self.slots = tuple(range(1, world.random.choice(SIZES) + 1))
         self.judge = BareJudge(world)
         self.counts: dict[str, int] = {}

@@ -25,6 +25,12 @@ leaders change, and answers come when they no longer count."""
 
 COLLIDING_SIZES = (3, 5)
 
+PLOTTED_SIZE = 5
+
+PLOTTED, PLOTTED_DELAY_S = 0.15, 0.04
+"""How often the harm of a seed is plots alone (`chaos.sim.plot`), and how long frames between its five members take:
+longer than a plotter looks away. Each of its appends has one entry."""
+
 SIZES = (1, 3, 3, 5)
 """Slots, as often as they are drawn."""
 
@@ -36,15 +42,17 @@ class Cluster:
         draw = world.random
         self.world = world
         self.engine = engine
-        self.colliding = world.chance(COLLIDING)
-        drawn = draw.choice(COLLIDING_SIZES if self.colliding else SIZES)
+        kind = draw.random()
+        self.colliding = kind < COLLIDING
+        self.plotted = 1 - kind < PLOTTED and size in (None, PLOTTED_SIZE)
+        drawn = PLOTTED_SIZE if self.plotted else draw.choice(COLLIDING_SIZES if self.colliding else SIZES)
         self.slots = tuple(range(1, (size or drawn) + 1))
         self.seats = Membership({slot: Seat(incarnation_of(slot)) for slot in self.slots})
         self.timings = Timings(election_timeout_max_s=0.55) if self.colliding else Timings()
         self.limits = Limits(
-            append_bytes_max=draw.choice((512, 2 * KIB, 64 * KIB)),
+            append_bytes_max=1 if self.plotted else draw.choice((512, 2 * KIB, 64 * KIB)),
             entry_bytes_max=draw.choice((2 * KIB, 64 * KIB)),
-            journal_segment_bytes=draw.choice((8, 32, 128)) * KIB,
+            journal_segment_bytes=draw.choice((2, 8, 64)) * KIB,
             journal_cache_bytes=draw.choice((0, 4, 256)) * KIB,
             scan_rows_max=ROWS_MAX,
         )
@@ -52,7 +60,9 @@ class Cluster:
         self.judge = Judge(self.slots)
         self.network = Network(world, self.count)
         if self.colliding:
-            self.network.slow_down(self.slots, COLLIDING_DELAY_S)
+            self.network.slow_down(self.slots, COLLIDING_DELAY_S / 2, COLLIDING_DELAY_S)
+        if self.plotted:
+            self.network.slow_down(self.slots, PLOTTED_DELAY_S, 0.0)
         self.members = {slot: Member(self, slot) for slot in self.slots}
         pause_s = draw.choice((0.02, 0.05, 0.1))
         self.clients = [
@@ -77,8 +87,8 @@ class Cluster:
         self.network.mend()
         for member in self.members.values():
             member.sync_s = 0.001
-            member.fuse = None
-            member.fsyncs_fail = member.full = False
+            member.fuse = member.sync_fuse = None
+            member.fsyncs_fail = member.full = member.dies_again = False
             member.resume()
             member.mend()
         for client in self.clients:

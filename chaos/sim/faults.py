@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from chaos.sim import recall
-from chaos.sim.member import Member
+from chaos.sim.figure_eight import FigureEight
+from chaos.sim.late_answers import LateAnswers
+from chaos.sim.member import RESTART_S, SYNC_CALLS, Member
+from chaos.sim.plot import Plot
+from chaos.sim.recall import Recall
+from chaos.sim.stale_reads import StaleReads
 
 if TYPE_CHECKING:
     from chaos.sim.cluster import Cluster
-
-RESTART_S = 0.5
-"""After how long, on average, a process is started again (a supervisor waits 0.2 s, then longer)."""
 
 KINDS_MAX = 8
 """Kinds of harm in one seed: few, so that each of them comes often enough to meet itself (chosen)."""
@@ -37,9 +38,11 @@ class Faults:
         if cluster.colliding:
             kinds = [kind for kind in kinds if kind in COLLIDING]
         self._kinds = draw.sample(kinds, draw.randint(1, min(len(kinds), KINDS_MAX)))
+        if cluster.plotted:
+            self._kinds = list(PLOTS)
         self._pause_s = draw.choice((0.2, 0.6, 1.5))
         self._partitions = 0
-        self._plotting = False
+        self._plot: Plot | None = None
 
     def begin(self) -> None:
         """Do harm from now on."""
@@ -49,6 +52,8 @@ class Faults:
     def end(self) -> None:
         """Do no more; what was done stays until it is healed."""
         self.going = False
+        if self._plot is not None:
+            self._plot.abandoned = True
 
     def _next(self) -> None:
         if not self.going:
@@ -111,6 +116,22 @@ class Faults:
             return False
         member.fuse = self.world.random.randint(1, 60)
         member.power_fails = self.world.chance(0.6)
+        return True
+
+    def cut_power_syncing(self) -> bool:
+        """A machine loses its power in its next sync, where a busy one is most of the time."""
+        return self._end_syncing(self._any(), power_cut=True)
+
+    def kill_syncing(self) -> bool:
+        """A process is killed in its next sync, and its machine loses its power in the first sync of the next one: it
+        had read from the page cache what no sync had covered."""
+        return self._end_syncing(self._any(), power_cut=False)
+
+    def _end_syncing(self, member: Member, *, power_cut: bool) -> bool:
+        if member.process is None or member.fuse is not None:
+            return False
+        member.sync_fuse = self.world.random.choice(SYNC_CALLS)
+        member.power_fails, member.dies_again = power_cut, not power_cut
         return True
 
     def die_starting(self) -> bool:
@@ -190,18 +211,33 @@ class Faults:
 
     def recall(self) -> bool:
         """A leader is deposed and recalled (`chaos.sim.recall`)."""
+        return self._plots(Recall)
+
+    def replace(self) -> bool:
+        """What a majority has of a former term is replaced (`chaos.sim.figure_eight`)."""
+        return self._plots(FigureEight)
+
+    def answer_late(self) -> bool:
+        """A leader does not hear what it has done (`chaos.sim.late_answers`)."""
+        return self._plots(LateAnswers)
+
+    def ask_deposed(self) -> bool:
+        """A leader that is cut off is asked, and a new one (`chaos.sim.stale_reads`)."""
+        return self._plots(StaleReads)
+
+    def _plots(self, kind: type[Plot]) -> bool:
         leader = self.cluster.leading()
-        if leader is None or len(self.cluster.slots) < recall.SLOTS_MIN or self._plotting:
+        if leader is None or len(self.cluster.slots) < kind.slots_min or self._plot is not None:
             return False
         self._unite(self._partitions)
-        self._plotting = True
-        follower = self.world.random.choice([slot for slot in self.cluster.slots if slot != leader])
-        self._say("S{} is to be deposed and recalled, and S{} heard late", leader, follower)
-        recall.Recall(self.cluster, leader, follower, self._give_up).begin()
+        self._say("{} is plotted against S{}", kind.__name__, leader)
+        self._plot = kind(self.cluster, leader, self._end_plot)
+        self._plot.begin()
         return True
 
-    def _give_up(self) -> None:
-        self._plotting = False
+    def _end_plot(self) -> None:
+        self._say("the plot is over")
+        self._plot = None
         self.network.open_all()
 
     def hold_back(self) -> bool:
@@ -315,6 +351,8 @@ KINDS: dict[str, Callable[[Faults], bool]] = {
     "power cut": Faults.cut_power,
     "kill all": Faults.kill_all,
     "die soon": Faults.die_soon,
+    "power cut in a sync": Faults.cut_power_syncing,
+    "kill in a sync": Faults.kill_syncing,
     "die starting": Faults.die_starting,
     "start": Faults.start,
     "pause": Faults.pause,
@@ -322,6 +360,9 @@ KINDS: dict[str, Callable[[Faults], bool]] = {
     "close both ways": Faults.close_both_ways,
     "partition": Faults.partition,
     "recalled leader": Faults.recall,
+    "replaced entry": Faults.replace,
+    "late answers": Faults.answer_late,
+    "stale reads": Faults.ask_deposed,
     "hold back": Faults.hold_back,
     "slow wire": Faults.slow_wire,
     "break connection": Faults.break_connection,
@@ -339,16 +380,24 @@ COLLIDING = frozenset(
     {
         "kill",
         "power cut",
+        "power cut in a sync",
+        "kill in a sync",
         "pause",
         "close one way",
         "close both ways",
         "partition",
         "recalled leader",
+        "replaced entry",
+        "late answers",
+        "stale reads",
         "hold back",
         "repeat frames",
     }
 )
 """What makes members vote: all the harm that a seed has whose elections collide."""
+
+PLOTS = ("recalled leader", "replaced entry", "late answers", "stale reads")
+"""All the harm that a seed has which is made of plots: there nothing else disturbs them."""
 
 BETWEEN_MEMBERS = frozenset({"partition"})
 """What needs more than one."""

@@ -248,11 +248,11 @@ class Network:
 
     # ---- harm
 
-    def slow_down(self, hosts: Iterable[int], delay_s: float) -> None:
+    def slow_down(self, hosts: Iterable[int], delay_s: float, jitter_s: float) -> None:
         """These hosts are far from each other."""
         for sender, to in permutations(hosts, 2):
             wire = self.wire(sender, to)
-            wire.delay_s, wire.jitter_s = delay_s / 2, delay_s
+            wire.delay_s, wire.jitter_s = delay_s, jitter_s
 
     def close(self, sender: int, to: int, *, told: bool) -> None:
         """Let nothing pass in one direction. `told`: connections break at once, else they are given up later."""

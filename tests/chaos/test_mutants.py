@@ -7,7 +7,13 @@ import pytest
 from chaos.sim import bare, hunt, page
 from chaos.sim.mutants import MUTANTS, Mutant
 
-AT_ONCE = ("truncates what matches", "acks before the sync", "forgets its vote")
+AT_ONCE = (
+    "truncates what matches",
+    "acks without term",
+    "acks before the sync",
+    "reads at a deposed leader",
+    "forgets its vote",
+)
 """Found within few seeds: these are looked for on every run."""
 
 
