@@ -5,11 +5,12 @@ stores a small object should not wait for what a supervisor needs.
 """
 
 import importlib
-import os
 import sys
 from io import TextIOWrapper
 
 import click
+
+from cluster.cli.passing import passed_on
 
 _MODULES = {
     **dict.fromkeys(("init", "up", "down", "node"), "lifecycle"),
@@ -51,12 +52,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def chaos(arguments: tuple[str, ...]) -> None:
-    """Faults on real processes, and figures: runs the package `chaos`."""
-    # In our place, not below us: a Ctrl-C is then its own, and it ends what it started before it goes.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "chaos", *arguments])  # noqa: S606 - ourselves
+main.add_command(passed_on("chaos", "Faults on real processes, and figures: runs the package `chaos`.", "chaos"))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ What reads the metadata, or a disk, is a program of the package that knows it, s
 what makes a cluster of what these say.
 """
 
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import msgspec
@@ -17,6 +16,7 @@ import msgspec
 from cluster import identity
 from cluster.cli.access import directory_of
 from cluster.cli.output import command, print_json, say, shown
+from cluster.cli.passing import passed_on
 from cluster.cli.shapes import shape_of, shape_options
 from cluster.config import FILE_NAME, Config, Identity, TcpAddress, address, load
 from cluster.create import RUN_NAME, Origin, create, refuse_unspeakable, socket_folder
@@ -27,8 +27,6 @@ from cluster.supervisor import locked
 
 _SHOWN_MAX = 20
 """Keys that are named in lines; JSON has all."""
-
-_PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
 
 class _Key(msgspec.Struct):
@@ -61,30 +59,14 @@ def snapshot() -> None:
     """Back up the metadata, and make a new cluster of it."""
 
 
-def _become(module: str, *arguments: str) -> NoReturn:
-    # In our place, not below us: a Ctrl-C is then its own, and it ends what it began before it goes.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606 - ourselves
-
-
-@snapshot.command(context_settings=_PASSED_ON, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def save(arguments: tuple[str, ...]) -> None:
-    """Save the metadata of a running cluster to a FILE."""
-    _become("metaraft.backup", "save", *arguments)
-
-
-@snapshot.command(context_settings=_PASSED_ON, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def verify(arguments: tuple[str, ...]) -> None:
-    """Read every byte and row of a snapshot FILE, and say what is in it."""
-    _become("metaraft.backup", "verify", *arguments)
-
-
-@snapshot.command(context_settings=_PASSED_ON, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def check(arguments: tuple[str, ...]) -> None:
-    """See that all that the metadata refers to is on the disks."""
-    _become("api.check", *arguments)
+for _command in (
+    passed_on("save", "Save the metadata of a running cluster to a FILE.", "metaraft.backup", "save"),
+    passed_on(
+        "verify", "Read every byte and row of a snapshot FILE, and say what is in it.", "metaraft.backup", "verify"
+    ),
+    passed_on("check", "See that all that the metadata refers to is on the disks.", "api.check"),
+):
+    snapshot.add_command(_command)
 
 
 @snapshot.command()

@@ -313,7 +313,7 @@ async def test_nothing_is_replaced_that_would_cost_the_quorum() -> None:
 
 
 def _level_command(site: Site, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-P", "-m", "metaraft.members", "level", "--dir", site.config.base, *arguments]
+    command = [sys.executable, "-P", "-m", "metaraft.members.level", "--dir", site.config.base, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 

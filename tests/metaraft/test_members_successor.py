@@ -18,10 +18,12 @@ from cluster.exits import RoleExit
 from metaraft.addresses import new_address
 from metaraft.core import Admit, Change, Seat
 from metaraft.members import replacing
+from metaraft.members.__main__ import needed
 from metaraft.members.folders import incarnation_of, prepare_successor
 from metaraft.members.notes import MADE_SUFFIX, make_note, note_file, note_made, noted, was_made
 from metaraft.members.operator import Operator, connected
 from metaraft.members.replacing import Replacement
+from metaraft.seating import first_seats
 from tests.metaraft.members import PATIENCE_S, Members, cluster_folder, identity, members_of, until
 
 FIRST, SECOND = "1" * 32, "2" * 32
@@ -195,6 +197,12 @@ async def test_on_another_host_only_whom_the_members_wait_for_is_made() -> None:
             assert done.returncode == 1
             assert code in done.stderr
             assert not made.folder.exists()
+
+
+@pytest.mark.parametrize(("slots", "said"), [(3, "2 of the other 2 voters"), (5, "3 of the other 4 voters")])
+def test_the_plan_says_how_many_others_are_needed(slots: int, said: str) -> None:
+    with cluster_folder(members=slots) as config:
+        assert said in needed(first_seats(config), config.member[0])
 
 
 def test_an_incarnation_is_made_once_and_then_never_again() -> None:
