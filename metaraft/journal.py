@@ -6,7 +6,7 @@ one. An operation that the disk failed is never tried again; the journal is fail
 raises `JournalFailed`. Formats are in `journal_records`, files in `journal_segments`.
 
 Memory is bounded: eight bytes per entry, the newest entries up to `limits.journal_cache_bytes`, and what is not synced
-yet. Older entries are read from their segments, and their checksums verified.
+yet. Older entries are read from their segments (`journal_older`).
 
 All methods may be called from any thread. `_state` guards memory and is held only for moments; `_io` is held by the one
 call that writes.
@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import NoReturn, Self
 
 from cluster.errors import Refused
-from cluster.limits import GIB, KIB, Limits
+from cluster.limits import GIB, Limits
 from metaraft.journal_disk import Disk, write_all
+from metaraft.journal_older import Older
 from metaraft.journal_recent import Recent
 from metaraft.journal_records import DATA_BYTES_MAX, HEADER_BYTES, RECORD_BYTES, Codec, Entry, RecordKind
 from metaraft.journal_segments import (
@@ -35,7 +36,6 @@ from metaraft.journal_segments import (
     encode_vote,
     incarnation_in,
     recover,
-    rot,
     seal,
     sequences,
     write_segment,
@@ -47,8 +47,6 @@ type Data = bytes
 """Bytes, under a name that `Journal.bytes` does not hide."""
 
 _LOCK_NAME = "lock"
-_ENTRY_KINDS = (RecordKind.ENTRY, RecordKind.RESET)
-_READ_BYTES = 256 * KIB
 _PENDING_BYTES_MAX = 2 * GIB  # a record's way back to its batch's start is 32 bits
 
 
@@ -158,7 +156,7 @@ class Journal:
         self._durable_index = self._handed_index = self._table.next_index - 1
         self._recent.settle(self._durable_index)
         self._marked = True  # nothing was written since the last mark
-        self._reader: tuple[int, int] | None = None  # (sequence, descriptor) of the older segment read last
+        self._older = Older(disk, self._table, self._segments)
 
     # What is in it
 
@@ -229,13 +227,19 @@ class Journal:
             budget, index = bytes_max, start
             while index < stop:
                 entry = self._recent.get(index)
-                for next_entry in (entry,) if entry is not None else self._read(index, stop, budget):
+                for next_entry in (entry,) if entry is not None else self._read_older(index, stop, budget):
                     budget -= len(next_entry.data)
                     if budget < 0 and found:
                         return found
                     found.append(next_entry)
                     index += 1
         return found
+
+    def _read_older(self, index: int, stop: int, budget: int) -> list[Entry]:
+        try:
+            return self._older.read(index, stop, budget)
+        except OSError as error:
+            self._fail(error)
 
     # Changes, in memory
 
@@ -357,8 +361,7 @@ class Journal:
                 count = all_of_them if segments_max is None else min(all_of_them, segments_max)
                 dropped = [self._segments.pop(sequence) for sequence in self._table.drop_oldest(count)]
                 self._recent.forget_below(self._table.first_index)
-                if self._reader is not None and self._reader[0] not in self._segments:
-                    self._close_reader()
+                self._older.forget_dropped()
             try:
                 for segment in dropped:  # one after the other: a gap would look like a lost segment
                     self._disk.unlink(segment.path)
@@ -373,7 +376,7 @@ class Journal:
             if self._lock < 0:
                 return
             self._failed = self._failed or OSError(errno.EBADF, "it was closed")
-            self._close_reader()
+            self._older.close()
             for segment in self._segments.values():
                 if segment.fd is not None:
                     self._disk.close(segment.fd)
@@ -455,44 +458,6 @@ class Journal:
     def _fail(self, error: OSError) -> NoReturn:
         self._failed = self._failed or error
         raise JournalFailed(error.errno, f"journal {self._directory} has failed for good: {error}") from error
-
-    # Older entries, from the disk
-
-    def _read(self, index: int, stop: int, budget: int) -> list[Entry]:
-        """Entries from `index` on, of one segment and one read; at least one, no more than the read brought."""
-        sequence, position = self._table.locate(index)
-        segment = self._segments[sequence]
-        try:
-            fd = self._descriptor(sequence, segment)
-            wanted = max(4 * KIB, min(_READ_BYTES, budget + RECORD_BYTES))
-            window = memoryview(self._disk.read(fd, wanted, position))
-            length = segment.codec.claimed_bytes(window, 0, position) if len(window) >= RECORD_BYTES else None
-            if length is not None and length > len(window):
-                window = memoryview(self._disk.read(fd, length, position))
-        except OSError as error:
-            self._fail(error)
-        found: list[Entry] = []
-        for at_index, at in self._table.positions_from(index, stop):
-            record = segment.codec.decode(window, at - position, at)
-            if record is None and found:
-                break  # behind the window; if it is bad, it will be the first of the next read
-            if record is None or record.kind not in _ENTRY_KINDS or record.index != at_index:
-                raise rot(segment.path, at, f"entry {at_index} is not there any more")
-            found.append(Entry(record.index, record.term, bytes(record.data)))
-        return found
-
-    def _descriptor(self, sequence: int, segment: Segment) -> int:
-        if segment.fd is not None:
-            return segment.fd
-        if self._reader is None or self._reader[0] != sequence:
-            self._close_reader()
-            self._reader = (sequence, self._disk.open(segment.path))
-        return self._reader[1]
-
-    def _close_reader(self) -> None:
-        if self._reader is not None:
-            self._disk.close(self._reader[1])
-            self._reader = None
 
 
 def _take_lock(disk: Disk, directory: Path) -> int:
