@@ -24,6 +24,7 @@ from cluster.process import tell_ready
 from metaraft.applier import DiskFailed, failing_disk
 from metaraft.backup.restore import prepare_from
 from metaraft.comparing import Differs
+from metaraft.core import LostEntries
 from metaraft.machine import UnknownMeaning
 from metaraft.seating import Retired
 from metaraft.server import Member, prepare
@@ -108,6 +109,9 @@ def _explain(error: Exception, name: str) -> int:
         return RoleExit.CONFIG
     if any(isinstance(leaf, Differs) for leaf in leaves):
         _log.critical("member_differs", reason=f"{reason}. {_replace(name)}")
+        return RoleExit.DISK
+    if any(isinstance(leaf, LostEntries) for leaf in leaves):
+        _log.critical("entries_lost", reason=f"{reason}. {_replace(name)}")
         return RoleExit.DISK
     if any(isinstance(leaf, DiskFailed) for leaf in leaves):
         rotten = any(isinstance(leaf.__cause__, Corrupt) for leaf in leaves)

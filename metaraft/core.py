@@ -13,7 +13,7 @@ Rules:
   counts there for them, and for the leader only from its next step on (Ongaro's dissertation, 10.2.1).
 * `next_wakeup` says when to step again if nothing arrives. Nothing is polled.
 * What is committed is an index: the entries lie in the journal, and who applies them reads them there.
-* A `BrokenInvariant` from any call means that the process must end.
+* A `BrokenInvariant` from any call means that the process must end; a `LostEntries`, that it must never begin again.
 
 The engine is PySyncObj behind `core_member`; this package's other modules know nothing of it. The shape of the loop is
 that of etcd's raft (`doc.go`).
@@ -30,7 +30,7 @@ from cluster.errors import Corrupt, TrilithError
 from cluster.limits import Limits, Timings
 from metaraft.core_elections import CANDIDATE, FOLLOWER, LEADER
 from metaraft.core_library import clock
-from metaraft.core_log import BrokenInvariant, Log
+from metaraft.core_log import BrokenInvariant, Log, LostEntries
 from metaraft.core_member import Member
 from metaraft.core_membership import Admit, Change, Membership, Retire, Seat, refusal, transfer_refusal
 from metaraft.core_messages import Message, decode_message, encode_message
@@ -42,6 +42,7 @@ __all__ = [
     "Change",
     "Core",
     "CoreStatus",
+    "LostEntries",
     "Membership",
     "Message",
     "ReadRound",

@@ -31,6 +31,11 @@ class BrokenInvariant(Exception):
     """
 
 
+class LostEntries(BrokenInvariant):
+    """This member's log lacks what it had acknowledged: whatever it votes or acknowledges from now on is worth nothing,
+    until it is another incarnation's."""
+
+
 class Log(Protocol):
     """What the core needs of `metaraft.journal.Journal`; see there."""
 

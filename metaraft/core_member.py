@@ -16,11 +16,12 @@ from pysyncobj.node import Node
 
 from metaraft.core_elections import CANDIDATE, FOLLOWER, LEADER, Elector
 from metaraft.core_library import clock
-from metaraft.core_log import Accepted, BrokenInvariant, take
+from metaraft.core_log import Accepted, BrokenInvariant, LostEntries, take
 from metaraft.core_membership import Change, Standing, encode_change
 from metaraft.core_messages import (
     Append,
     AppendAnswer,
+    Forgot,
     Message,
     PreVote,
     PreVoteAnswer,
@@ -179,6 +180,8 @@ class Member(Elector):
                 self._on_vote_answer(node, message)
             case TimeoutNow():
                 self._on_timeout_now(node.id, message)
+            case Forgot():
+                self._on_forgot(node.id, message)
 
     def _on_append(self, node: Node, message: Append) -> None:
         asker = self.outbox.asker
@@ -216,6 +219,20 @@ class Member(Elector):
             peer.heard_at = clock.now
             if node.id in self._voters:
                 self._SyncObj__lastResponseTime[node] = clock.now
+            if peer.forgot:
+                match_term = self.log.term_at(peer.match) or 0
+                self.outbox.post(node.id, Forgot(self.term, peer.incarnation, peer.match, match_term))
+
+    def _on_forgot(self, slot: int, message: Forgot) -> None:
+        """In one term a follower's log only grows, as far as it matches: what is missing of it was lost on the disk."""
+        if (message.term, slot, message.incarnation) != (self.term, self.leader, self._incarnation):
+            return
+        kept = self.log.term_at(message.index)
+        if message.index > self.log.last_index or kept not in (None, message.index_term):
+            raise LostEntries(
+                f"slot {self.slot} had acknowledged entry {message.index}, which its log up to {self.log.last_index} "
+                "lacks: its folder was set back to an older copy, or its disk lost what was synced"
+            )
 
     # ---- leading
 

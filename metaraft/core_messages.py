@@ -85,7 +85,17 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=7):
     term: int
 
 
-type Request = PreVote | RequestVote | Append | TimeoutNow
+class Forgot(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """To an incarnation that acknowledged the leader's log up to `index` (of `index_term`; 0: cut away) in this `term`,
+    and now says that its own cannot match so far: its disk was set back, or lost what was synced."""
+
+    term: int
+    incarnation: str
+    index: int
+    index_term: int
+
+
+type Request = PreVote | RequestVote | Append | TimeoutNow | Forgot
 type Answer = PreVoteAnswer | VoteAnswer | AppendAnswer
 type Message = Request | Answer
 

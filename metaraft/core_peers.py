@@ -51,6 +51,8 @@ class Peer:
         """Highest number of an append that it answered in this term."""
         self.heard_at = -math.inf
         """When it last answered in this term."""
+        self.forgot = False
+        """Whether its last answer refused what it had accepted in this term."""
         self._open: deque[Sent] = deque()
         self._with_entries = 0
         self._bytes = 0
@@ -96,6 +98,7 @@ class Peer:
         while self._open and self._open[0].sequence <= answer.sequence:
             self._close()
         self.confirmed = max(self.confirmed, answer.sequence)
+        self.forgot = not answer.accepted and (sent.prev <= self.match or answer.index < self.match)
         if answer.accepted:
             self.match = max(self.match, answer.index)
             self.next = max(self.next, self.match + 1)

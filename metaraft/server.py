@@ -32,7 +32,7 @@ from metaraft.callers import Callers
 from metaraft.commits import not_leader
 from metaraft.comparing import Comparing, Differs
 from metaraft.condemned import condemn
-from metaraft.core import Core, Message, decode_message, encode_message
+from metaraft.core import Core, LostEntries, Message, decode_message, encode_message
 from metaraft.driver import Driver
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
@@ -182,8 +182,8 @@ class Member:
     async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; started with its address.
 
-        Raises (in groups) DiskFailed, BrokenInvariant, Differs, Retired; BeginAnew: a copy of the database is to be
-        installed.
+        Raises (in groups) DiskFailed, BrokenInvariant, LostEntries, Differs, Retired; BeginAnew: a copy of the database
+        is to be installed.
         """
         config, node = self._config, self._node
         with failing_disk():  # a journal and a database that do not fit each other are no better than a bad disk
@@ -230,7 +230,7 @@ class Member:
             transfers={Method.COPY: self._backups.send},
         )
         async with trio.open_nursery() as nursery:
-            await nursery.start(self.driver.run)
+            await nursery.start(self._drive)
             for other in config.member:
                 if other.slot != node.slot:
                     channel = self._channel(other)
@@ -244,6 +244,14 @@ class Member:
             nursery.start_soon(self._fetcher.run)
             nursery.start_soon(self._seating.ask)
             task_status.started(listening)
+
+    async def _drive(self, *, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            await self.driver.run(task_status=task_status)
+        except* LostEntries:
+            why = "its log lacks entries that it had acknowledged"
+            condemn(store_directory(self._config, self._node), why)
+            raise
 
     async def _walk(self) -> None:
         try:

@@ -4,15 +4,19 @@ or with a follower behind its cut log, and what the guard does.
 Each story is told twice, as in `test_core_faults_log.py`.
 """
 
+import copy
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 from pysyncobj.journal import FileJournal
 
 from cluster.errors import Corrupt
 from cluster.limits import Limits, Timings
-from metaraft.core import Core
+from metaraft.core import Core, LostEntries
+from metaraft.core_messages import Forgot
+from metaraft.journal_records import Entry
 from tests.metaraft.bare import (
     BareCluster,
     GuardedCluster,
@@ -24,7 +28,7 @@ from tests.metaraft.bare import (
     seats_of,
     settle,
 )
-from tests.metaraft.memory_journal import MemoryJournal
+from tests.metaraft.memory_journal import MemoryDisk, MemoryJournal
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the bare library's own
 
@@ -194,3 +198,63 @@ def test_guarded_leader_reports_a_follower_behind_its_cut_log_and_sends_heartbea
     cluster.propose(0, 10)
     settle(cluster, 0, 1, 2)
     assert cluster.acknowledged[-1] == 10
+
+
+# ---- a member that was set back to an older copy of its folder
+
+
+def _set_back(cluster: GuardedCluster, slot: int, disk: MemoryDisk) -> None:
+    """The member begins again on an older disk, and the leader reaches it again."""
+    cluster.journals[slot] = MemoryJournal(disk)
+    cluster.start(slot)
+    drop(cluster, slot)
+    cluster.cores[0].peer_disconnected(slot)
+    cluster.cores[0].peer_connected(slot)
+
+
+def test_a_member_without_what_it_had_acknowledged_ends_and_says_so() -> None:
+    cluster = GuardedCluster(3)
+    elect(cluster, 0, 1, 2)
+    older = copy.deepcopy(cluster.journals[2].disk)
+    for value in range(5):
+        cluster.propose(0, value)
+    settle(cluster, 0, 1, 2)
+    _set_back(cluster, 2, older)
+    with pytest.raises(LostEntries, match="had acknowledged entry 7, which its log up to 2 lacks"):
+        settle(cluster, 0, 1, 2)
+
+
+def test_a_member_that_had_acknowledged_other_entries_than_it_has_ends_too() -> None:
+    cluster = GuardedCluster(3)
+    elect(cluster, 0, 1, 2)
+    older = copy.deepcopy(cluster.journals[2].disk)
+    for value in range(5):
+        cluster.propose(0, value)
+    settle(cluster, 0, 1, 2)
+    older.log += [Entry(index, 0, b"of a leader that was voted out") for index in range(3, 9)]
+    older.log[1] = Entry(2, 0, b"")
+    _set_back(cluster, 2, older)
+    with pytest.raises(LostEntries):
+        settle(cluster, 0, 1, 2)
+
+
+def test_a_member_that_was_away_and_lost_only_what_nobody_was_told_of_goes_on() -> None:
+    cluster = GuardedCluster(3)
+    elect(cluster, 0, 1, 2)
+    acknowledged = copy.deepcopy(cluster.journals[2].disk)
+    for value in range(5):
+        cluster.propose(0, value)
+    cluster.deliver(0, 2)
+    drop(cluster, 2)  # what it would have acknowledged never arrived
+    _set_back(cluster, 2, acknowledged)
+    settle(cluster, 0, 1, 2)
+    assert cluster.values(2) == list(range(5))
+
+
+def test_what_another_incarnation_of_the_slot_forgot_is_not_this_ones_loss() -> None:
+    cluster = GuardedCluster(3)
+    elect(cluster, 0, 1, 2)
+    forgot = Forgot(cluster.term(0), "another", 99, cluster.term(0))
+    cluster.step(2, inbox=((0, forgot),))
+    with pytest.raises(LostEntries):
+        cluster.step(2, inbox=((0, msgspec.structs.replace(forgot, incarnation=incarnation_of(2))),))

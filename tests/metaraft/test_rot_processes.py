@@ -1,6 +1,7 @@
 """Members whose data is wrong, as real processes: each says so and stops, and the cluster goes on."""
 
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from signal import SIGTERM
@@ -112,3 +113,27 @@ async def test_a_row_that_nobody_writes_again_is_found_by_the_walk() -> None:
         assert "SetHashWrong" in words["reason"]
         await stays_down(processes, wrong)
         assert f"trilith member replace meta-{wrong}" in words["reason"]
+
+
+async def test_a_member_that_was_set_back_to_an_older_copy_of_its_folder_says_so_and_stays_down() -> None:
+    async with running() as (config, processes, client):
+        assert client.leader is not None
+        wrong = client.leader % 3 + 1
+        folder = config.path(config.member[wrong - 1].directory)
+        older = folder.with_name("older")
+        await end_in_order(processes, wrong)
+        shutil.copytree(folder, older)
+        processes.start(wrong)
+        await client.commit(Touch(), deadline=soon())
+        await until(client.status, equal_rows)
+        await end_in_order(processes, wrong)
+        shutil.rmtree(folder)
+        older.rename(folder)
+        processes.start(wrong)
+        async with writes(client):
+            with trio.fail_after(20):
+                assert await processes.wait(wrong) == RoleExit.DISK
+        words = last_words(processes, wrong)
+        assert (words["level"], words["event"]) == ("critical", "entries_lost")
+        assert f"trilith member replace meta-{wrong}" in words["reason"]
+        await stays_down(processes, wrong)
