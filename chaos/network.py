@@ -71,6 +71,10 @@ class Network:
         pairs = {*itertools.product(ones, others), *itertools.product(others, ones)}
         return [proxy for pair, proxy in self._proxies.items() if pair in pairs]
 
+    def joined(self, one: str, other: str) -> bool:
+        """Whether two members can talk, both ways."""
+        return self.link(one, other).open and self.link(other, one).open
+
     def heal(self) -> None:
         """Make all links good."""
         for proxy in self._proxies.values():

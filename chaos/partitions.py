@@ -1,7 +1,8 @@
 """A bad network under load: partitions whole, one-way and partial, slow links, damaged bytes.
 
-How well the cluster did is told by two shares of the time from a fault until all is whole: in which a majority said
-that it followed a leader (it may be one that nobody hears any more), and in which writes were acknowledged.
+How well the cluster did is told by two shares of the time from a fault until all is whole: in which it had a leader
+that could commit, of that in which a majority could talk both ways (`chaos.watch`), and in which writes were
+acknowledged.
 
 Members that are cut off from the majority are asked for reads and commits all the time, straight, as a client on their
 side would: before the network heals none may succeed. After each fault all members follow one leader again.
@@ -73,11 +74,14 @@ async def run_in(
     """The same in a cluster that is up, whose links are good before and after."""
     async with Members.connected(network.config) as members, trio.open_nursery() as nursery:
         load = Load(network.roles.access(), clients=clients, keys=40, seed=seed, large=False)
-        watch = Watch(members, load.history)
+        watch = Watch(members, load.history, network.joined)
         nursery.start_soon(watch.run)
         found = ledger.begun("net", target, seed=seed, clients=clients)
         faults = _Faults(network, members, load, watch, found, seconds, random.Random(seed), say)
+        began = trio.current_time()
         await run_turns(found, load, members, extent, faults.turn, say)
+        led_s, unled_s = watch.times(began, trio.current_time())
+        found.sample("run_led_share", led_s / (led_s + unled_s))
         nursery.cancel_scope.cancel()
     return found
 
@@ -121,9 +125,11 @@ class _Faults:
         whole = trio.current_time()
         self._run.sample("whole_again_s", whole - healed)
         self._run.sample("terms", (await self._members.leader()).term - leader.term)
-        share, served = self._watch.share(began, whole), self._load.progress.served(began, whole)
-        if share is not None:
-            self._run.sample("led_share", share)
+        led_s, unled_s = self._watch.times(began, whole)
+        served = self._load.progress.served(began, whole)
+        self._run.sample("unled_s", unled_s)
+        if led_s + unled_s:
+            self._run.sample("led_share", led_s / (led_s + unled_s))
         self._run.sample("served_share", served)
         self._load.history.violations += self._network.ended()
         self._say(f"{number + 1}: {what} for {lasting:.1f} s; writes in {served:.0%} of the time until all was whole")

@@ -43,6 +43,11 @@ class Flow:
         self._open.set()
         self._damage: Damaged | None = None
 
+    @property
+    def open(self) -> bool:
+        """Whether what comes passes, however slowly."""
+        return self._open.is_set()
+
     def hold(self) -> None:
         """Let nothing pass; what comes waits."""
         if self._open.is_set():
@@ -99,6 +104,11 @@ class Proxy:
         async with trio.open_nursery() as nursery:
             await nursery.start(serve)
             task_status.started()
+
+    @property
+    def open(self) -> bool:
+        """Whether what comes passes both ways."""
+        return not self._is_cut and self.forward.open and self.back.open
 
     def hold(self) -> None:
         """Silence both ways."""

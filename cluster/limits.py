@@ -95,7 +95,7 @@ class Timings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     election_timeout_min_s: float = 0.5
     election_timeout_max_s: float = 1.0
     heartbeat_s: float = 0.1
-    leader_fallback_s: float = 2.0  # a leader that hears no majority for this long steps down
+    leader_fallback_s: float = 1.0  # a leader that hears no majority for this long steps down: an election timeout
     request_deadline_s: float = 30.0  # small requests, edge to disk
     metadata_deadline_s: float = 5.0  # one commit or read, retries included
     transfer_idle_s: float = 10.0  # a chunk transfer with no progress for this long has failed

@@ -106,7 +106,10 @@ class Member(Elector):
                 self.transfer = None
         else:
             self._maybe_begin_pre_vote()
+        led = self.state == LEADER
         self.doTick(0.0)
+        if led and self.state != LEADER:
+            self._resign()
         self._cancel_campaign()
         if self._won_term is not None:
             if self._won_term == self.term and self.state == CANDIDATE:
@@ -135,6 +138,13 @@ class Member(Elector):
         """Make a voter the leader: it is told to campaign once it has all of the log. Given up after a while."""
         self.transfer = slot
         self._transfer_until = clock.now + self._timings.election_timeout_max_s
+
+    def _resign(self) -> None:
+        """Nobody answered for too long, and this leader has stepped down. It may be heard all the same: then the voter
+        that has most of the log need not wait until it has heard nothing for an election timeout."""
+        heir = max(self._voters.values(), key=lambda peer: (peer.match, -peer.slot), default=None)
+        if heir is not None and heir.connected:
+            self.outbox.post(heir.slot, TimeoutNow(self.term))
 
     def send_appends(self, *, to_all: bool) -> None:
         """Send followers what they lack, and, if a heartbeat is due or `to_all`, something to each."""

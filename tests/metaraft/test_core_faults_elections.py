@@ -53,6 +53,39 @@ def test_guarded_deaf_member_disturbs_nobody() -> None:
     assert [cluster.term(slot) for slot in range(3)] == [1, 1, 1]
 
 
+# ---- a leader that is heard and hears nobody
+
+
+def _deaf_leader(cluster: Cluster, duration_s: float) -> float:
+    """The leader hears nothing, and is heard. Returns how long it takes until another leads, at most that long."""
+    elect(cluster, 0, 1, 2)
+    cluster.release_elections()
+    drop(cluster, *range(3))
+    began = cluster.now
+    while not (cluster.leads(1) or cluster.leads(2)) and cluster.now - began < duration_s:
+        cluster.now += 0.02
+        for slot in range(3):
+            cluster.tick(slot)
+        for sender, to in list(cluster.queues):
+            if to == 0:
+                cluster.queues[sender, to].clear()
+            else:
+                cluster.deliver(sender, to)
+    return cluster.now - began
+
+
+def test_bare_leader_that_hears_nobody_is_obeyed_on_and_on() -> None:
+    with bare_cluster(3) as cluster:
+        assert _deaf_leader(cluster, 25.0) >= 25.0
+
+
+def test_guarded_leader_that_hears_nobody_steps_down_and_is_replaced_at_once() -> None:
+    cluster = GuardedCluster(3)
+    took = _deaf_leader(cluster, 25.0)
+    assert took <= Timings().leader_fallback_s + 0.2  # and no election timeout after that
+    assert {cluster.term(slot) for slot in (1, 2)} == {2}
+
+
 def test_guarded_pre_vote_is_refused_by_who_hears_a_leader_and_by_who_has_more() -> None:
     cluster = GuardedCluster(3)
     elect(cluster, 0, 1, 2)

@@ -126,6 +126,7 @@ def test_guarded_leader_commits_former_terms_only_below_its_own_entry() -> None:
     drop(cluster, *range(3))
     cluster.now += 2.0
     cluster.campaign(0)  # it steps down
+    drop(cluster, 0)  # and nobody hears of it
     cluster.campaign(0)
     for _ in range(2):  # pre-votes, votes
         cluster.deliver(0, 1)
