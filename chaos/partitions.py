@@ -80,8 +80,9 @@ async def run_in(
         faults = _Faults(network, members, load, watch, found, seconds, random.Random(seed), say)
         began = trio.current_time()
         await run_turns(found, load, members, extent, faults.turn, say)
-        led_s, unled_s = watch.times(began, trio.current_time())
-        found.sample("run_led_share", led_s / (led_s + unled_s))
+        led_s, unled_s = watch.times(began, faults.whole_at)
+        if led_s + unled_s:
+            found.sample("run_led_share", led_s / (led_s + unled_s))
         nursery.cancel_scope.cancel()
     return found
 
@@ -107,6 +108,8 @@ class _Faults:
         self._dice = dice
         self._say = say
         self._slots = {name: slot for slot, name in members.names.items()}
+        self.whole_at = 0.0
+        """When all was whole again after the latest fault."""
 
     async def turn(self, number: int) -> float | None:
         """One fault, and all until the network and the cluster are whole again."""
@@ -122,7 +125,7 @@ class _Faults:
             self._network.heal()
             healed = trio.current_time()
         await self._members.wait_up()
-        whole = trio.current_time()
+        self.whole_at = whole = trio.current_time()
         self._run.sample("whole_again_s", whole - healed)
         self._run.sample("terms", (await self._members.leader()).term - leader.term)
         led_s, unled_s = self._watch.times(began, whole)
