@@ -228,7 +228,7 @@ async def test_a_member_whose_disk_is_full_says_so_and_another_is_asked(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return copy_store(*arguments, **options)
 
-    monkeypatch.setattr("metaraft.backup.sending.copy_store", copying)
+    monkeypatch.setattr("metaraft.snapshot_copy.copy_store", copying)
     with cluster_folder() as config:
         async with members_of(config) as (members, client):
             await fill(client, 1)
