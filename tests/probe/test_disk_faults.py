@@ -20,8 +20,8 @@ pytestmark = pytest.mark.probe
     ("target", "fault"),
     [
         ("leader", Fault("fdatasync", "EIO", 2, 2)),
-        ("follower", Fault("fdatasync", "EIO", 1, 1)),
         ("follower", Fault("pwrite64", "EIO", 1, 1)),
+        pytest.param("follower", Fault("fdatasync", "EIO", 1, 1), marks=pytest.mark.long),
     ],
 )
 async def test_a_member_whose_disk_fails_once_ends_and_nothing_is_lost(folder: Path, target: str, fault: Fault) -> None:
@@ -31,7 +31,7 @@ async def test_a_member_whose_disk_fails_once_ends_and_nothing_is_lost(folder: P
     assert report.acknowledged_writes > 10
 
 
-@pytest.mark.parametrize("target", full_disks.TARGETS)
+@pytest.mark.parametrize("target", ["one", pytest.param("all", marks=pytest.mark.long)])
 async def test_a_full_disk_refuses_what_grows_and_goes_on_when_there_is_room(folder: Path, target: str) -> None:
     report = await full_disks.run(folder, target, Extent(1), seed=3, clients=4, say=lambda text: None)
     assert (report.violations, report.lost, report.faults) == ([], 0, 1), report
