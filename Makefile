@@ -50,7 +50,7 @@ test-fast: setup
 	$(BIN)/python -m pytest -m 'not long and not probe and not clients' $(ARGS)
 
 test-long: setup
-	$(BIN)/python -m pytest -m long $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m long $(ARGS)
 
 test-clients: setup
 	@sh tests/clients/install.sh
