@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from cluster.config import Config, MemberConfig
-from cluster.errors import Corrupt
+from cluster.errors import UNDECODABLE, Corrupt
 from metaraft.files import sync_directory, write_file
 
 PLAN_SUFFIX = ".replacing"
@@ -42,7 +42,7 @@ def noted(config: Config, node: MemberConfig) -> Plan | None:
         return msgspec.json.decode(file.read_bytes(), type=Plan)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise Corrupt("BadNote", f"{file} is no note of a replacement: {error}; remove it and begin anew") from error
 
 

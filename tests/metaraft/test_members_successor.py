@@ -244,9 +244,10 @@ def test_a_note_that_was_torn_hides_no_later_one() -> None:
 
 def test_a_note_that_cannot_be_read_says_what_to_do() -> None:
     with cluster_folder() as config:
-        note_file(config, config.member[0]).write_text("{")
-        with pytest.raises(Corrupt, match="remove it and begin anew"):
-            noted(config, config.member[0])
+        for data in (b"{", b'{"slot": 1, "successor": "\xff"}'):
+            note_file(config, config.member[0]).write_bytes(data)
+            with pytest.raises(Corrupt, match="remove it and begin anew"):
+                noted(config, config.member[0])
 
 
 @pytest.mark.parametrize("options", [[], ["--snapshot", "some-file"]])
