@@ -401,12 +401,20 @@ class Journal:
         self._pending, self._synced, self._handed_index = [], self._tail, self._table.next_index - 1
         self._marked = False
         successor = None
-        if self._tail >= self._limits.journal_segment_bytes:
+        if self._tail >= self._limits.journal_segment_bytes and self._room_for_successor():
             successor = self._begin_successor()
             self._marked = True  # that there is a successor vouches for all of the old segment
         else:
             segment.end = self._tail
         return _Batch(segment, position, pieces, self._changes, successor)
+
+    def _room_for_successor(self) -> bool:
+        """On a disk that is full the segment grows beyond its size, into what `make_room` has allocated: a successor
+        that cannot be made would end the member, where growing commands are refused until there is room again."""
+        try:
+            return self._disk.free(self._directory) >= 2 * self._room
+        except OSError as error:
+            self._fail(error)
 
     def _begin_successor(self) -> tuple[Segment, Data]:
         term, voted_for = self._term, self._voted_for

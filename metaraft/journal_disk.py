@@ -67,6 +67,11 @@ class Disk:
         """Makes room for bytes [offset, offset + length), which then read as zeros."""
         os.posix_fallocate(fd, offset, length)
 
+    def free(self, directory: Path) -> int:
+        """Bytes that may still be written where the folder is."""
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize
+
     def truncate(self, fd: int, size: int) -> None:
         """Cuts the file to `size` bytes."""
         os.ftruncate(fd, size)

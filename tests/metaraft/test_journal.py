@@ -377,6 +377,16 @@ class FullDisk(Disk):
             raise OSError(errno.ENOSPC, "No space left on device")
         super().allocate(fd, offset, length)
 
+    def create(self, path: Path) -> int:
+        """Make a file, if there is space."""
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().create(path)
+
+    def free(self, directory: Path) -> int:
+        """None, if it is full."""
+        return 0 if self.full else super().free(directory)
+
 
 def test_what_is_added_fits_into_the_room_made_ahead_when_the_disk_is_full(folder: Path) -> None:
     disk = FullDisk()
@@ -414,3 +424,22 @@ def test_room_that_cannot_be_made_because_the_disk_fails_fails_the_journal(folde
         journal.make_room()
     with pytest.raises(JournalFailed):
         journal.sync()
+
+
+def test_on_a_full_disk_no_segment_is_begun_and_the_journal_goes_on_in_the_last_one(folder: Path) -> None:
+    disk = FullDisk()
+    journal = opened(folder, Limits(journal_segment_bytes=64 * KIB, journal_cache_bytes=4096), disk)
+    filled(journal, 300)
+    journal.make_room()
+    disk.full = True
+    before = segments(folder)
+    filled(journal, 200)  # 140 bytes each: beyond the segment's size
+    assert journal.bytes > 64 * KIB
+    assert segments(folder) == before
+    disk.full = False
+    filled(journal, 1)
+    assert len(segments(folder)) == len(before) + 1
+    journal.close()
+    journal = opened(folder)
+    assert journal.entry(400).data == (400).to_bytes(4) * 25
+    journal.close()
