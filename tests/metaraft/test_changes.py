@@ -104,9 +104,9 @@ def test_what_may_not_be_when_its_turn_comes_is_refused_for_its_own_reason() -> 
     reply = Kept()
     seat = leader.cluster.cores[0].status.membership.seats[2].incarnation
     leader.rounds(2, 1, 2)
+    leader.rounds(10, 1)  # slot 2 was not heard since
     leader.changes.change(Admit(2, seat), reply, leader.cluster.now)
-    leader.cluster.now += 1.5  # and nobody was heard since
-    leader.turn()
+    leader.rounds(2, 1)
     assert failure(reply).code == "NotCaughtUp"
     assert leader.cluster.leads(0)
 
