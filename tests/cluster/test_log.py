@@ -1,6 +1,8 @@
 """The log: one JSON object per line, whatever is in it; no secrets."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -99,3 +101,9 @@ def test_before_configure_the_log_leaves_standard_output_alone(capsys: pytest.Ca
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "early" in captured.err
+
+
+def test_no_role_loads_what_only_commands_show() -> None:
+    roles = "import api.role, api.steward.role, chunkd.__main__, metaraft.__main__, sys"
+    code = f"{roles}; sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
