@@ -79,6 +79,22 @@ class Channel:
             self._dial = dial
             self._attempting.cancel()
 
+    def silent_s(self) -> float:
+        """How long nothing has come while an answer is owed; 0 if none is."""
+        line = self._line
+        return trio.current_time() - line.heard_at if line is not None and line.calls else 0.0
+
+    @property
+    def owed(self) -> bool:
+        """Calls await their answers."""
+        return self._line is not None and bool(self._line.calls)
+
+    def give_up(self) -> None:
+        """End all calls in flight, as if their deadlines had passed now."""
+        if self._line is not None:
+            for call in list(self._line.calls.values()):
+                call.expire()
+
     async def wait_connected(self) -> None:
         """Wait until a connection is ready (it may be gone again when the caller runs)."""
         await self._up.wait()
@@ -166,6 +182,7 @@ class _Line:
         self.limits = limits
         self.outbox = Outbox(link, limits.rpc_send_queue_bytes_max, timings.transfer_idle_s)
         self.calls: dict[int, _Call] = {}
+        self.heard_at = trio.current_time()
         self._link = link
         self._last_id = 0
         self._next_deadline = inf
@@ -217,6 +234,7 @@ class _Line:
         parser = FrameParser(self.limits.frame_bytes_max)
         try:
             while data := memoryview(await self._link.receive()):
+                self.heard_at = trio.current_time()
                 for frame in parser.feed(data):
                     self._receive(frame)
         except (trio.BrokenResourceError, FrameError) as error:

@@ -17,7 +17,8 @@ Rules:
 * Members that said they do not lead are not asked again before the others were; rounds without a leader back off.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import NamedTuple, Protocol
 
@@ -28,7 +29,15 @@ from metaraft.commands import Command, Envelope
 from metaraft.model import DEFAULT_SPACE
 from metaraft.queries import Answer, Ask, Query
 from metaraft.results import Failed, Result
-from metaraft.wire import Method, decode_commit_answer, decode_index_answer, decode_read_answer, decode_status, encode
+from metaraft.wire import (
+    MemberStatus,
+    Method,
+    decode_commit_answer,
+    decode_index_answer,
+    decode_read_answer,
+    decode_status,
+    encode,
+)
 
 COMMAND_VERSION = 1
 """Version of the commands' meaning that this program speaks."""
@@ -313,6 +322,12 @@ class Index:
         """The index."""
         self._attempts.answered()
         return decode_index_answer(body).index
+
+
+def followed(statuses: Iterable[MemberStatus], slots: int) -> int | None:
+    """The slot that a majority of so many says it follows, in one term: it leads, or led of late."""
+    named = Counter((status.term, status.leader) for status in statuses if status.leader is not None)
+    return next((leader for (_, leader), count in named.items() if count > slots // 2), None)
 
 
 def _failure(failed: Failed) -> Refused | Unavailable:

@@ -16,7 +16,7 @@ from cluster.errors import UNDECODABLE, TrilithError
 from cluster.identity import NodeIdentity
 from cluster.rpc import Channel
 from metaraft.addresses import dial_address
-from metaraft.attempts import Call, Commit, Index, Members, Read, Rest
+from metaraft.attempts import Call, Commit, Index, Members, Read, Rest, followed
 from metaraft.commands import Command
 from metaraft.model import DEFAULT_SPACE
 from metaraft.queries import Answer, Query
@@ -31,6 +31,13 @@ SEATS_S = 1.0
 STATUS_S = 1.0
 """How long members have to say how they are."""
 
+QUIET_S = 0.25
+"""A leader that owes answers and has said nothing for so long may be gone, and the others are asked whom they follow
+(chosen: below the shortest election)."""
+
+LOOK_S = 0.1
+"""How often a leader that owes answers is looked at, and how long others have to say whom they follow."""
+
 
 class MetaClient:
     """Connections to all members, kept up by `run`. Calls may be made from any task of the same trio run."""
@@ -40,6 +47,7 @@ class MetaClient:
         self._members: dict[int, MemberConfig] = {member.slot: member for member in config.member}
         spread = random or Random(os.urandom(8))  # noqa: S311 - spreads retries, no secret
         self._known = Members(tuple(self._members), spread)
+        self._asking = trio.Event()  # since the leader was last found to owe nothing
         self._channels = {
             slot: Channel(
                 address(member.dial or member.listen, config.base),
@@ -69,6 +77,7 @@ class MetaClient:
             for channel in self._channels.values():
                 nursery.start_soon(channel.run)
             nursery.start_soon(self._follow_seats)
+            nursery.start_soon(self._follow_leader)
             task_status.started()
 
     async def _follow_seats(self) -> None:
@@ -89,6 +98,34 @@ class MetaClient:
                 known = seats.index
                 for slot, member in self._members.items():
                     self._channels[slot].redial(dial_address(self._config, member, seats))
+
+    async def _follow_leader(self) -> None:
+        """Take calls away from a leader that says nothing, once a majority follows another.
+
+        One that stands still keeps its connections, and each call would wait for it until its attempt is over. They are
+        not sent twice because somebody is slow: the majority has elected another one.
+        """
+        while True:
+            await self._asking.wait()
+            self._asking = trio.Event()
+            while (slot := self._known.leader) is not None and self._channels[slot].owed:
+                await trio.sleep(LOOK_S)
+                if self._channels[slot].silent_s() < QUIET_S:
+                    continue
+                leader = followed(await self._statuses(slot), len(self._members))
+                if leader not in (None, slot) and self._known.leader == slot:
+                    self._known.leads(leader)
+                    self._channels[slot].give_up()
+
+    async def _statuses(self, but: int) -> list[MemberStatus]:
+        """What the others say at once of how they are."""
+        found: dict[int, MemberStatus] = {}
+        with trio.move_on_after(LOOK_S):
+            async with trio.open_nursery() as nursery:
+                for slot in self._members:
+                    if slot != but:
+                        nursery.start_soon(self._ask_status, slot, found)
+        return list(found.values())
 
     async def commit(
         self,
@@ -130,6 +167,7 @@ class MetaClient:
                 await trio.sleep(step.seconds)
                 continue
             channel = self._channels[step.slot]
+            self._asking.set()
             try:
                 body = await channel.call(step.method, step.body, deadline=step.until, trace_id=trace_id, space=space)
             except TrilithError as error:
@@ -145,6 +183,9 @@ class MetaClient:
         async with trio.open_nursery() as nursery:
             for slot in self._members:
                 nursery.start_soon(self._ask_status, slot, found)
+        for status in found.values():
+            if status.role == "leader":
+                self.leads(status.slot)
         return [found[slot] for slot in sorted(found)]
 
     async def _ask_status(self, slot: int, found: dict[int, MemberStatus]) -> None:
@@ -156,8 +197,6 @@ class MetaClient:
         except UNDECODABLE as error:
             status = MemberStatus(slot=slot, name=name, role="unreachable", error=f"its answer cannot be read: {error}")
         found[slot] = status
-        if status.role == "leader":
-            self.leads(slot)
 
     def leads(self, slot: int) -> None:
         """A member said that it leads."""

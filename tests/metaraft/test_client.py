@@ -15,6 +15,7 @@ from cluster.errors import OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.identity import NodeIdentity
 from cluster.limits import Limits, Timings
 from cluster.rpc import Reply, Request, Service, serve
+from metaraft.attempts import ATTEMPT_S
 from metaraft.client import MetaClient
 from metaraft.commands import (
     Envelope,
@@ -78,6 +79,9 @@ class Scripted:
         self.envelopes: list[Envelope] = []
         self.asks: list[Ask] = []
         self.state_time_ms = NOW_MS
+        self.follows: int | None = None
+        self.looked_at = trio.Semaphore(0)
+        """Released whenever it says how it is."""
         self.service = Service(
             SERVICE,
             inline={Method.COMMIT: self._commit, Method.READ: self._read},
@@ -103,8 +107,16 @@ class Scripted:
 
     async def _status(self, _request: Request) -> bytes:
         await trio.lowlevel.checkpoint()
+        self.looked_at.release()
         return encode(
-            MemberStatus(slot=self.slot, name=f"meta-{self.slot}", role="follower", state_time_ms=self.state_time_ms)
+            MemberStatus(
+                slot=self.slot,
+                name=f"meta-{self.slot}",
+                role="leader" if self.follows == self.slot else "follower",
+                term=2,
+                leader=self.follows,
+                state_time_ms=self.state_time_ms,
+            )
         )
 
 
@@ -178,6 +190,37 @@ async def test_every_attempt_of_a_commit_has_the_same_key_and_not_after() -> Non
         assert await commit(client) == Done(7)
         assert len(shaky.envelopes) == 3
         assert len(set(shaky.envelopes)) == 1
+
+
+async def test_calls_that_hang_at_a_leader_go_to_the_one_that_the_others_elected_meanwhile() -> None:
+    stopped, elected, third = Scripted(1, done, silent), Scripted(2, done), Scripted(3, error(not_leader(2)))
+    async with facing(stopped, elected, third) as client:
+        client.leads(1)
+        await commit(client)
+        elected.follows = third.follows = 2
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(commit, client)
+        assert trio.current_time() - began < ATTEMPT_S
+        assert client.leader == 2
+        assert set(stopped.envelopes[1:]) == set(elected.envelopes)
+
+
+@pytest.mark.parametrize("follows", [None, 1, 3])
+async def test_calls_stay_with_a_leader_that_is_slow_unless_a_majority_follows_another(follows: int | None) -> None:
+    waiting: list[Reply] = []
+    slow, other, third = Scripted(1, done, waiting.append), Scripted(2), Scripted(3)
+    async with facing(slow, other, third) as client:
+        client.leads(1)
+        await commit(client)
+        other.follows, third.follows = follows, 1 if follows == 3 else follows
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(commit, client)
+            for member in (other, third, other, third):
+                await member.looked_at.acquire()
+            done(waiting.pop())
+        assert (slow.asked, other.asked, third.asked) == (2, 0, 0)
 
 
 async def test_not_after_is_in_state_time() -> None:
