@@ -15,6 +15,7 @@ Rules:
   OutcomeUnknown. A read that fails may always be repeated.
 * `not_after` is computed from the state time last seen, never from the wall clock.
 * Members that said they do not lead are not asked again before the others were; rounds without a leader back off.
+* Who says nothing is passed over when the attempt is over, or as soon as a majority follows another (`followed`).
 """
 
 from collections import Counter
