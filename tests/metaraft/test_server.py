@@ -9,7 +9,6 @@ import trio
 
 from cluster.config import Config, address
 from cluster.errors import OutcomeUnknown, Refused, TrilithError, Unavailable
-from cluster.limits import Timings
 from cluster.rpc import Channel
 from metaraft.applier import DiskFailed
 from metaraft.client import MetaClient
@@ -315,7 +314,7 @@ class FailingDisk(Disk):
 
 
 async def test_a_member_whose_journal_fails_ends_and_the_others_go_on() -> None:
-    with cluster_folder(timings=Timings(leader_fallback_s=1.0)) as config:
+    with cluster_folder() as config:
         async with members_of(config) as (members, client):
             await client.commit(Touch(), deadline=soon())
             leader = client.leader

@@ -41,7 +41,7 @@ async def test_a_leader_without_a_majority_serves_nothing_and_damaged_bytes_end_
     drawn = seed()
     async with Network.running(folder, random.Random(drawn)) as network:
         run = await partitions.run_in(
-            network, "minority", Extent(1), seconds=(4.2, 4.2), seed=drawn, clients=8, say=said
+            network, "minority", Extent(1), seconds=(3.2, 3.2), seed=drawn, clients=8, say=said
         )
         blameless(run, 1)
         assert run.counts["reads asked of the cut off"] > 10
