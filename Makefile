@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 SIDE_BY_SIDE := -n 2 --dist loadscope --no-loadscope-reorder
 STAMP := $(VENV)/installed
 DIR ?= ./data
+# Every role is a Python that starts: a third quicker when its modules are compiled once and not each time.
+export PYTHONDONTWRITEBYTECODE :=
 ARGS ?=
 
 .DEFAULT_GOAL := help
