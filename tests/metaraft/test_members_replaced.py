@@ -312,6 +312,11 @@ async def test_nothing_is_replaced_that_would_cost_the_quorum() -> None:
         assert [member.state for member in await made.operator.members()] == ["voter"] * 3
 
 
+def all_answer(found: list[MemberStatus]) -> bool:
+    """No member is silent."""
+    return all(status.role != "unreachable" for status in found)
+
+
 def _level_command(site: Site, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-P", "-m", "metaraft.members.level", "--dir", site.config.base, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -319,7 +324,7 @@ def _level_command(site: Site, *arguments: str) -> "subprocess.CompletedProcess[
 
 async def test_members_are_upgraded_one_by_one_and_then_the_level_is_raised() -> None:
     async with site() as made:
-        level = (await made.status())[0].level
+        level = (await until(made.status, all_answer))[0].level  # who does not answer yet has none
         for slot in (1, 2, 3):
             refused = await trio.to_thread.run_sync(_level_command, made, "--raise")
             assert refused.returncode == 1, refused
@@ -328,7 +333,7 @@ async def test_members_are_upgraded_one_by_one_and_then_the_level_is_raised() ->
             assert await made.processes.wait(slot) == RoleExit.DONE
             made.start(slot, program=NEWER)
             await made.load.more()
-            await until(made.status, lambda found: all(status.role != "unreachable" for status in found))
+            await until(made.status, all_answer)
 
         async def raised() -> str:
             return (await trio.to_thread.run_sync(_level_command, made, "--raise")).stdout
