@@ -24,7 +24,7 @@ from metaraft.applier import DiskFailed, failing_disk
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
 from metaraft.snapshot_copy import Copied, FileSink, damaged, require_room, verify_copy
-from metaraft.snapshot_install import BeginAnew, mark, next_file
+from metaraft.snapshot_install import BeginAnew, mark, next_file, require_beyond
 from metaraft.wire import CopyPiece, CopyWanted, Method, encode
 
 PIECE_BYTES = 256 * 1024
@@ -139,9 +139,7 @@ class Fetcher:
     async def _begin(self, copied: Copied) -> _Part:
         if copied.cluster_id != self._cluster_id:
             raise Refused("WrongStore", f"the copy is of cluster {copied.cluster_id}, not {self._cluster_id}")
-        if copied.index <= self._journal.last_index:
-            said = f"the copy is of entry {copied.index}, and this member's log goes up to {self._journal.last_index}"
-            raise Refused("NotBeyondLog", said)
+        require_beyond(copied, self._journal)
         if self._part is not None and self._part.copied == copied:
             return self._part
         await self._drop()

@@ -43,13 +43,19 @@ def next_file(member: Path) -> Path:
     return member / "store" / NEXT_FILE
 
 
+def require_beyond(copied: Copied, journal: Journal) -> None:
+    """Raises Refused (NotBeyondLog) unless a copy goes beyond all that this member may have acknowledged."""
+    if copied.index <= journal.last_index:
+        said = f"a copy of entry {copied.index} is not beyond this member's log, which goes up to {journal.last_index}"
+        raise Refused("NotBeyondLog", said)
+
+
 def mark(member: Path, copied: Copied, journal: Journal, disk: Disk) -> None:
     """Note for good that the copy in `next_file`, synced, is to be taken. Blocking; the process must end then.
 
     Raises Refused (NotBeyondLog) if the log goes as far as the copy; OSError.
     """
-    if copied.index <= journal.last_index:
-        raise _not_beyond(copied, journal)
+    require_beyond(copied, journal)
     marker = member / MARKER_FILE
     new = member / (MARKER_FILE + _NEW)
     descriptor = disk.create(new)
@@ -76,8 +82,10 @@ def finish(member: Path, journal: Journal, disk: Disk) -> Copied | None:
         _sweep(member, disk)
         return None
     if not _began_anew(journal, copied):
-        if copied.index <= journal.last_index:
-            _log.warning("copy_refused", reason=str(_not_beyond(copied, journal)))
+        try:
+            require_beyond(copied, journal)
+        except Refused as error:
+            _log.warning("copy_refused", reason=str(error))
             _unmark(member, disk)
             _sweep(member, disk)
             return None
@@ -103,11 +111,6 @@ def _began_anew(journal: Journal, copied: Copied) -> bool:
     """The journal's part was done before, by a start that did not come to its end."""
     found = (journal.first_index, journal.last_index, journal.term_at(copied.index))
     return found == (copied.index, copied.index, copied.term)
-
-
-def _not_beyond(copied: Copied, journal: Journal) -> Refused:
-    said = f"a copy of entry {copied.index} is not beyond this member's log, which goes up to {journal.last_index}"
-    return Refused("NotBeyondLog", said)
 
 
 def _read_marker(member: Path, disk: Disk) -> Copied:

@@ -21,13 +21,11 @@ from cluster.log import get_logger
 from cluster.rpc import Request
 from metaraft.applier import failing_disk
 from metaraft.snapshot_copy import Copied, copy_in_thread
+from metaraft.snapshot_holds import KEEP_S, Holds
 from metaraft.store import Store
 from metaraft.wire import CopyPiece, decode_copy_piece, decode_copy_wanted, encode
 
 COPY_FILE = "copy.mdb"
-
-KEEP_S = 60.0
-"""How long copy and log are kept for a member that is not heard of (chosen)."""
 
 RETRY_S = 10.0
 """After a copy could not be made, none is begun for this long (chosen)."""
@@ -68,7 +66,7 @@ class Copies:
         self._match = match
         self._keep_s = keep_s
         self._copied: Copied | None = None
-        self._held: dict[int, tuple[int, float]] = {}  # slot -> (index its copy goes up to, until when)
+        self._holds = Holds(keep_s)
         self._fetching: dict[int, float] = {}  # slot -> when it last asked for a piece
         self._failure: tuple[float, str] | None = None
         self._send_at = 0.0  # when the next piece may leave
@@ -80,10 +78,7 @@ class Copies:
     def hold(self) -> int | None:
         """The log is to be kept from this index on, for who installs a copy; None if for nobody, or if this member does
         not lead: what follows is another one's to send then."""
-        if not self._leads():
-            return None
-        now, held = trio.current_time(), self._held.items()
-        return min((index for slot, (index, until) in held if now < until and self._match(slot) < index), default=None)
+        return self._holds.lowest(trio.current_time(), self._match) if self._leads() else None
 
     async def run(self) -> NoReturn:
         """Make copies that are wanted, and remove those that are not. Raises DiskFailed."""
@@ -131,7 +126,7 @@ class Copies:
             raise Unavailable("CopyNotNeeded", said, retry_after_s=1.0)
         if not self._wanted:
             self._wanted, self._from = True, self._store.applied
-        self._held[slot] = self._from, now + self._keep_s
+        self._holds.use(slot, self._from, now)
         self._bell.set()
         raise Unavailable("CopyUnderWay", "the copy is being made", retry_after_s=1.0)
 
@@ -175,7 +170,7 @@ class Copies:
     def _use(self, slot: int, copied: Copied) -> None:
         now = trio.current_time()
         self._fetching[slot] = now
-        self._held[slot] = copied.index, now + self._keep_s
+        self._holds.use(slot, copied.index, now)
 
     # ---- the file
 

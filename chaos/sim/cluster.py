@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chaos.sim.client import Client
+from chaos.sim.faults import TAIL_BYTES_MAX
 from chaos.sim.judge import Judge, Violation
 from chaos.sim.member import Member, incarnation_of
 from chaos.sim.model import ROWS_MAX
@@ -31,6 +32,9 @@ PLOTTED, PLOTTED_DELAY_S = 0.15, 0.04
 """How often the harm of a seed is plots alone (`chaos.sim.plot`), and how long frames between its five members take:
 longer than a plotter looks away. Each of its appends has one entry."""
 
+TAILS, TAIL_BYTES = 0.5, 2 * KIB
+"""How often some members keep hardly any log for others that lag, and how much; the others keep all of it."""
+
 SIZES = (1, 3, 3, 5)
 """Slots, as often as they are drawn."""
 
@@ -54,10 +58,13 @@ class Cluster:
         self.limits = Limits(
             append_bytes_max=1 if self.plotted else draw.choice((512, 2 * KIB, 64 * KIB)),
             entry_bytes_max=draw.choice((2 * KIB, 64 * KIB)),
-            journal_segment_bytes=draw.choice((2, 8, 64)) * KIB,
+            journal_segment_bytes=draw.choice((2, 2, 8, 64)) * KIB,
             journal_cache_bytes=draw.choice((0, 4, 256)) * KIB,
             scan_rows_max=ROWS_MAX,
         )
+        tails = (TAIL_BYTES, TAIL_BYTES_MAX) if self.plotted or world.chance(TAILS) else (TAIL_BYTES_MAX,)
+        self.tails = {slot: draw.choice(tails) for slot in self.slots}
+        """How much log each member keeps for others that lag."""
         self.short_of_space = False
         self.judge = Judge(self.slots)
         self.network = Network(world, self.count)

@@ -31,6 +31,13 @@ class Rows(MemoryRows):
         super().__init__()
         self.changes: _Changes = []
 
+    @classmethod
+    def of(cls, rows: MemoryRows) -> "Rows":
+        """The same rows, apart from these."""
+        other = cls()
+        other._values, other._keys, other.set_hash = dict(rows._values), list(rows._keys), rows.set_hash
+        return other
+
     def put(self, key: bytes, value: bytes) -> None:
         """Write, over what is there."""
         self.changes.append((key, self.get(key), value))
@@ -118,6 +125,14 @@ class Database:
             return answering.answer(self.rows, ask, self._limits.scan_rows_max)
         finally:
             self.rows.do_again(changes)
+
+    def committed_rows(self) -> MemoryRows:
+        """A copy of the rows as of what is committed."""
+        changes = self.rows.changes
+        self.rows.take_back(changes)
+        copy = self.rows.copy()
+        self.rows.do_again(changes)
+        return copy
 
     def sync(self) -> int:
         """Make all that is applied durable; the index up to which it is."""

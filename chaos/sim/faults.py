@@ -5,13 +5,18 @@ from typing import TYPE_CHECKING
 
 from chaos.sim.figure_eight import FigureEight
 from chaos.sim.late_answers import LateAnswers
+from chaos.sim.late_copy import LateCopy
 from chaos.sim.member import RESTART_S, SYNC_CALLS, Member
 from chaos.sim.plot import Plot
 from chaos.sim.recall import Recall
 from chaos.sim.stale_reads import StaleReads
+from cluster.limits import MIB
 
 if TYPE_CHECKING:
     from chaos.sim.cluster import Cluster
+
+TAIL_BYTES_MAX = 64 * MIB
+"""How much log a member keeps that loses none in a seed."""
 
 KINDS_MAX = 8
 """Kinds of harm in one seed: few, so that each of them comes often enough to meet itself (chosen)."""
@@ -21,6 +26,10 @@ LEADER_CHANCE = 0.3
 
 HARM_S = 1.5
 """How long harm lasts on average (chosen: around the election timeouts)."""
+
+
+AWAY_S = 2.0
+"""How long a member is away at least: a log is cut once a second."""
 
 
 class Faults:
@@ -203,6 +212,18 @@ class Faults:
         self.world.at(0.5 + self.world.spread(HARM_S), self._unite, self._partitions)
         return True
 
+    def stay_away(self) -> bool:
+        """A member is away for so long that others may lose the log that it needs."""
+        away = self._any().slot
+        hosts = [*self.cluster.slots, *(client.host for client in self.cluster.clients)]
+        away_s = AWAY_S + self.world.spread(HARM_S)
+        self._say("S{} is away", away)
+        for sender, to in ((host, away) if forth else (away, host) for host in hosts for forth in (True, False)):
+            if sender != to:
+                self.network.close(sender, to, told=True)
+                self.world.at(away_s, self.network.open, sender, to)
+        return True
+
     def _unite(self, partition: int) -> None:
         """A partition ends; there is one at a time, or nothing would go on at all."""
         if partition == self._partitions:
@@ -224,6 +245,13 @@ class Faults:
     def ask_deposed(self) -> bool:
         """A leader that is cut off is asked, and a new one (`chaos.sim.stale_reads`)."""
         return self._plots(StaleReads)
+
+    def copy_late(self) -> bool:
+        """A copy of the database comes when it is not needed any more (`chaos.sim.late_copy`)."""
+        leader = self.cluster.leading()
+        if leader is None or self.cluster.tails[leader] == TAIL_BYTES_MAX:
+            return False
+        return self._plots(LateCopy)
 
     def _plots(self, kind: type[Plot]) -> bool:
         leader = self.cluster.leading()
@@ -359,10 +387,12 @@ KINDS: dict[str, Callable[[Faults], bool]] = {
     "close one way": Faults.close_one_way,
     "close both ways": Faults.close_both_ways,
     "partition": Faults.partition,
+    "long absence": Faults.stay_away,
     "recalled leader": Faults.recall,
     "replaced entry": Faults.replace,
     "late answers": Faults.answer_late,
     "stale reads": Faults.ask_deposed,
+    "late copy": Faults.copy_late,
     "hold back": Faults.hold_back,
     "slow wire": Faults.slow_wire,
     "break connection": Faults.break_connection,
@@ -390,14 +420,15 @@ COLLIDING = frozenset(
         "replaced entry",
         "late answers",
         "stale reads",
+        "late copy",
         "hold back",
         "repeat frames",
     }
 )
 """What makes members vote: all the harm that a seed has whose elections collide."""
 
-PLOTS = ("recalled leader", "replaced entry", "late answers", "stale reads")
+PLOTS = ("recalled leader", "replaced entry", "late answers", "stale reads", "late copy")
 """All the harm that a seed has which is made of plots: there nothing else disturbs them."""
 
-BETWEEN_MEMBERS = frozenset({"partition"})
+BETWEEN_MEMBERS = frozenset({"partition", "long absence"})
 """What needs more than one."""

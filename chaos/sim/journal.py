@@ -59,6 +59,8 @@ class Twin:
             self.terms.append(other or 0)
         elif kind == "truncate":
             del self.terms[max(0, number - self.first) :]
+        elif kind == "reset":
+            self.first, self.terms = number, [other or 0]
         else:
             self.term, self.voted_for = number, other
 
@@ -69,14 +71,14 @@ class Twin:
 
     def wrong(self, journal: Journal) -> str | None:
         """Why a journal that was just opened is not what it may be, or None. If it is, this twin is like it."""
-        self.cut(journal.first_index)
         kept = [journal.term_at(index) or 0 for index in range(journal.first_index, journal.last_index + 1)]
         promised = f"{self.first} to {self.last_index} of terms up to {self.terms[-1]}, term {self.term}"
-        found = (kept, journal.term, journal.voted_for)
         for change in (None, *self.pending):
             if change is not None:
                 self._make(change)
-            if (self.terms, self.term, self.voted_for) == found:
+            terms = self.terms[max(0, journal.first_index - self.first) :] if self.first <= journal.first_index else []
+            if (terms, self.term, self.voted_for) == (kept, journal.term, journal.voted_for):
+                self.cut(journal.first_index)
                 self.pending = []
                 return None
         return (
@@ -112,6 +114,11 @@ class WatchedJournal(Journal):
         if index <= self.last_index:
             self.twin.note("truncate", index)
         super().truncate_from(index)
+
+    def reset(self, index: int, term: int) -> None:
+        """Begin the log anew behind a copy."""
+        super().reset(index, term)
+        self.twin.note("reset", index, term)
 
     def set_term(self, term: int, voted_for: int | None) -> None:
         """Set term and vote."""

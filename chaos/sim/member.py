@@ -4,10 +4,11 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.sim import copies
 from chaos.sim.database import Database, Rows
 from chaos.sim.disk import MemoryDisk
 from chaos.sim.judge import Violation
-from chaos.sim.process import CLUSTER_ID, JOURNAL, Crash, Process
+from chaos.sim.process import JOURNAL, Crash, Process
 from cluster.errors import Corrupt
 from metaraft.journal import Journal
 from metaraft.wire import Method
@@ -40,6 +41,10 @@ class Member:
         self.incarnation = incarnation_of(slot)
         self.disk = MemoryDisk()
         self.rows: Rows = Database.create()
+        self.database = bytes(copies.NAME_BYTES).hex()
+        """Which copy the rows began as, by its name; zeros: as they were founded."""
+        self.copies: dict[str, copies.Copy] = {}
+        """The copies on the disk, by name."""
         self.process: Process | None = None
         self.lives = 0
         self.paused = False
@@ -56,7 +61,8 @@ class Member:
         self.fsyncs_fail = self.full = False
         self.rotten: tuple[Path, int] | None = None
         """A bit that has turned, in which file."""
-        Journal.create(JOURNAL, cluster_id=CLUSTER_ID, slot=slot, incarnation=self.incarnation, disk=self.disk)
+        Journal.create(JOURNAL, cluster_id=copies.CLUSTER_ID, slot=slot, incarnation=self.incarnation, disk=self.disk)
+        copies.found(self, bytes.fromhex(self.database))
 
     @property
     def life(self) -> int:
@@ -91,6 +97,19 @@ class Member:
             self.process = process
             self.world.note(self.name, "starts: {}", process.described())
             process.begin()
+
+    def take_copy(self, name: str) -> None:
+        """The disk has another database than before."""
+        copy = self.copies[name]
+        self.database, self.rows = name, Rows.of(copy.rows)
+        self.cluster.count("copies installed")
+        self.cluster.judge.applied(self.slot, copy.copied.index, copy.rows.set_hash)
+
+    def begin_anew(self, process: Process) -> None:
+        """The process has marked a copy and ended itself; its supervisor starts it again at once."""
+        if self.process is process:
+            self.end(power_cut=False)
+            self.world.at(0.0, self.start)
 
     def mend(self) -> None:
         """Somebody mends the disk, if it is rotten, and starts the process, if there is none."""
@@ -170,6 +189,11 @@ class Member:
         """A frame of a member arrives at the process of that life."""
         if self.process is not None and self.process.life == life:
             self.process.run(self.process.receive, sender, method, body)
+
+    def hand_copy(self, life: int, sender: int, frame: copies.Frame) -> None:
+        """A frame about a copy arrives at the process of that life."""
+        if self.process is not None and self.process.life == life:
+            self.process.run(self.process.copies.receive, sender, frame)
 
     def call(self, life: int, *arguments: object) -> None:
         """A client's call arrives at the process of that life."""

@@ -14,7 +14,7 @@ from pysyncobj.node import Node
 from chaos.sim.database import _APPLIED_KEY, Database
 from chaos.sim.process import Process
 from cluster.errors import TrilithError
-from metaraft import attempts, commits, core_log, core_member, journal, journal_segments, machine
+from metaraft import attempts, commits, core_log, core_member, journal, journal_segments, machine, snapshot_install
 from metaraft.core_elections import CANDIDATE, LEADER, Elector
 from metaraft.core_library import LibraryJournal, clock
 from metaraft.core_log import Accepted, Conflict, Log
@@ -37,16 +37,18 @@ class Mutant(NamedTuple):
     owner: Any
     attribute: str
     wrap: Wrap
+    also: tuple[tuple[Any, str, Wrap], ...] = ()
+    """What else is replaced, where more than one rule keeps the fault away."""
 
     @contextlib.contextmanager
     def planted(self) -> Iterator[None]:
         """The fault is in the code while this lasts."""
-        right = vars(self.owner)[self.attribute]
-        setattr(self.owner, self.attribute, self.wrap(right))
-        try:
+        with contextlib.ExitStack() as stack:
+            for owner, attribute, wrap in ((self.owner, self.attribute, self.wrap), *self.also):
+                right = vars(owner)[attribute]
+                stack.callback(setattr, owner, attribute, right)
+                setattr(owner, attribute, wrap(right))
             yield
-        finally:
-            setattr(self.owner, self.attribute, right)
 
 
 def _instead(wrong: Any) -> Wrap:
@@ -224,6 +226,15 @@ def _applies_the_last_entry_again(right: Any) -> Any:
     return open_again
 
 
+def _begins_anew_anywhere(right: Any) -> Any:
+    def reset(self: journal.Journal, index: int, term: int) -> None:
+        if self.first_index < index <= self.last_index:
+            self.truncate_from(index)
+        right(self, index, term)
+
+    return reset
+
+
 def _says_synced_without(self: Database) -> int:
     return self.applied
 
@@ -377,6 +388,15 @@ MUTANTS = (
         Database,
         "sync",
         _instead(_says_synced_without),
+    ),
+    Mutant(
+        "installs an older snapshot",
+        "a copy of the database is taken though the member's own log goes beyond it",
+        "library #2",
+        snapshot_install,
+        "require_beyond",
+        _instead(lambda *_: None),
+        ((journal.Journal, "reset", _begins_anew_anywhere),),
     ),
     Mutant(
         "answers before a commit",

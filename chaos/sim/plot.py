@@ -44,14 +44,14 @@ class Plot:
 
     # ---- acts
 
-    def when(self, holds: Callable[[], bool], then: Callable[[], None], waited_s: float = 0.0) -> None:
+    def when(self, holds: Callable[[], bool], then: Callable[[], None], wait_s: float = ACT_S) -> None:
         """Go on with the next act as soon as something holds."""
         if self.abandoned:
             return
         if holds():
             then()
-        elif waited_s < ACT_S:
-            self.world.at(LOOK_S, self.when, holds, then, waited_s + LOOK_S)
+        elif wait_s > 0:
+            self.world.at(LOOK_S, self.when, holds, then, wait_s - LOOK_S)
         else:
             self._end()
 

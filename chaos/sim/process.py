@@ -8,9 +8,9 @@ import math
 import random
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chaos.sim.copies import CLUSTER_ID, MEMBER, PIECE_BYTES, Copies, Frame, database_of
 from chaos.sim.database import Database
 from chaos.sim.journal import WatchedJournal
 from chaos.sim.judge import Violation
@@ -23,14 +23,15 @@ from metaraft.core import BrokenInvariant, CoreStatus, Message, Ready, decode_me
 from metaraft.driver import IDLE_S
 from metaraft.machine import UnknownMeaning
 from metaraft.server import CUT_EVERY_S, NOTE_S
+from metaraft.snapshot_install import finish
 from metaraft.turns import Turns
 from metaraft.wire import LeaderNote, MemberStatus, Method, decode_note, encode
 
 if TYPE_CHECKING:
     from chaos.sim.member import Member
+    from chaos.sim.world import World
 
-CLUSTER_ID = "simulated"
-JOURNAL = Path("/member/journal")
+JOURNAL = MEMBER / "journal"
 
 
 class Crash(Exception):
@@ -61,6 +62,8 @@ class _Reply:
 class Process:
     """One life of a member."""
 
+    world: "World"
+
     def __init__(self, member: "Member", life: int) -> None:
         self.member = member
         self.life = life
@@ -76,6 +79,9 @@ class Process:
         )
         self.journal.begin(cluster.judge.twins[member.slot], cluster.judge)
         cluster.judge.opened(member.slot, self.journal)
+        finish(MEMBER, self.journal, member.disk)
+        if (database := database_of(member)) != member.database:
+            member.take_copy(database)
         self.database = Database(member.rows, cluster.limits)
         self.core = cluster.engine(
             slot=member.slot,
@@ -89,6 +95,7 @@ class Process:
             limits=cluster.limits,
         )
         self.turns = Turns(self.core, self.journal, self.database, cluster.limits)
+        self.copies = Copies(self)
         self.channels: dict[int, Channel] = {}
         self.frozen: list[tuple[Callable[..., None], tuple[object, ...]]] = []
         self.syncing = False
@@ -174,6 +181,13 @@ class Process:
         to = self.cluster.members[slot]
         self.cluster.network.send(self.channels[slot].forth, len(body), to.hand_over, self.slot, method, body)
 
+    def post_copy(self, slot: int, frame: Frame) -> None:
+        """Send a frame about a copy."""
+        self.member.reach()
+        self.world.note(self.member.name, "to S{}: {}", slot, frame)
+        to = self.cluster.members[slot]
+        self.cluster.network.send(self.channels[slot].forth, PIECE_BYTES, to.hand_copy, self.slot, frame)
+
     def receive(self, sender: int, method: Method, body: bytes) -> None:
         """A frame of a member."""
         if method == Method.RAFT:
@@ -186,16 +200,20 @@ class Process:
         if note.term == status.term and sender == status.leader:
             self._safe_cut = max(self._safe_cut, note.safe_cut)
             self.turns.clock.heard(note.state_time_ms, self.world.now)
+            self.copies.told(sender, needed=self.slot in note.need_copy)
 
     def _tend(self) -> None:
         status = self.turns.status
         if self.turns.leads:
             self._safe_cut = max(self._safe_cut, status.safe_cut)
             state_time_ms = self.turns.state_time_ms(self.world.now, self.member.wall_ms)
-            note = encode(LeaderNote(status.term, status.safe_cut, state_time_ms))
+            note = encode(LeaderNote(status.term, status.safe_cut, state_time_ms, need_copy=status.needs_snapshot))
             for slot in self.channels:
                 self._post(slot, Method.NOTE, note)
-        below = min(self._safe_cut, self.database.applied)
+        below = max(self._safe_cut, self.journal.tail_from(self.cluster.tails[self.slot]))
+        below = min(below, self.database.applied)
+        if (hold := self.copies.hold) is not None:
+            below = min(below, hold)
         due = self.journal.bytes > self.cluster.limits.journal_segment_bytes and self.world.now >= self._cut_at
         if due and below > self.journal.first_index:
             self._cut_at = self.world.now + CUT_EVERY_S

@@ -11,7 +11,7 @@ AT_ONCE = (
     "truncates what matches",
     "acks without term",
     "acks before the sync",
-    "reads at a deposed leader",
+    "forgets results",
     "forgets its vote",
 )
 """Found within few seeds: these are looked for on every run."""
