@@ -80,7 +80,7 @@ def listings(few: int, many: int, rounds: int) -> None:
 @click.option("--minutes", type=float, help="Fresh seeds until so much time has passed.")
 @click.option("--seconds", default=simulate.HARM_S, show_default=True, help="Virtual seconds of harm per seed.")
 @click.option("--trace", is_flag=True, help="Print every event of --seed.")
-@click.option("--jobs", default=1, show_default=True, help="Processes side by side.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes side by side.")
 @click.option(
     "--tally", "file", type=click.Path(path_type=Path), help="Append what came of it to this file, a JSON line each."
 )
@@ -98,27 +98,44 @@ def sim(
     as_json: bool,
 ) -> None:
     """Simulate members, clients and faults in virtual time: a seed is a history. Exit 1 on a violation."""
+    if seed is not None:
+        _refuse("--seed", {"--seeds": seeds is not None, "--minutes": minutes is not None})
     if summed:
         if file is None:
             raise click.UsageError("--sum needs a --tally")
-        click.echo(campaign.report(campaign.ledger(file)))
+        drawn = {"--seed": seed is not None, "--seeds": seeds is not None, "--minutes": minutes is not None}
+        _refuse("--sum", drawn | {"--trace": trace, "--jobs": jobs > 1})
+        _tell(campaign.ledger(file), as_json=as_json)
         return
     if trace:
         if seed is None:
             raise click.UsageError("--trace needs a --seed")
+        _refuse("--trace", {"--jobs": jobs > 1, "--tally": file is not None, "--json": as_json})
         outcome = simulate.simulate(seed, seconds=seconds, transcript=Transcript(tell=click.echo))
         sys.exit(1 if outcome.broken else 0)
     first, last = _seeds(seeds, seed, minutes)
     until = time.monotonic() + 60 * minutes if minutes is not None else math.inf
-    if jobs > 1 and minutes is None:
-        tally = campaign.side_by_side(first, last, jobs, ["--seconds", str(seconds)], _say)
+    if jobs > 1:
+        timed = [] if minutes is None else ["--minutes", str(minutes)]
+        tally = campaign.side_by_side(first, last, jobs, ["--seconds", str(seconds), *timed], _say)
     else:
         tally = campaign.run(range(first, last + 1), until=until, seconds=seconds, tell=_say)
     if file is not None:
         with file.open("ab") as tallies:
             tallies.write(campaign.encoded(tally))
-    click.echo(campaign.encoded(tally).decode() if as_json else campaign.report(tally), nl=not as_json)
+    _tell(tally, as_json=as_json)
     sys.exit(1 if tally.broken else 0)
+
+
+def _tell(tally: campaign.Tally, *, as_json: bool) -> None:
+    click.echo(campaign.encoded(tally).decode() if as_json else campaign.report(tally), nl=not as_json)
+
+
+def _refuse(option: str, others: dict[str, bool]) -> None:
+    """Options that would say nothing beside this one."""
+    given = [name for name, is_given in others.items() if is_given]
+    if given:
+        raise click.UsageError(f"{option} does not go with {' and '.join(given)}")
 
 
 def _seeds(seeds: str | None, seed: int | None, minutes: float | None) -> tuple[int, int]:

@@ -77,9 +77,10 @@ def encoded(finding: Finding) -> bytes:
 def table(findings: Iterable[Finding]) -> str:
     """All findings as a table in Markdown."""
     known = {mutant.name: mutant for mutant in MUTANTS}
-    lines = ["| Mutant | What it breaks | Known from | Seeds needed | Found by |", "|---|---|---|---|---|"]
+    lines = ["| Mutant | What it breaks | Known from | Seeds needed | Seed | Found by |", "|---|---|---|---|---|---|"]
     for finding in findings:
         mutant = known[finding.mutant]
-        needed = str(finding.tried) if finding.promise else f"not found in {finding.tried}"
-        lines.append(f"| {mutant.name} | {mutant.breaks} | {mutant.source} | {needed} | {finding.promise or '-'} |")
+        found = f"{finding.tried} | {finding.seed} | {finding.promise}"
+        needed = found if finding.promise else f"not found in {finding.tried} | - | -"
+        lines.append(f"| {mutant.name} | {mutant.breaks} | {mutant.source} | {needed} |")
     return "\n".join(lines)

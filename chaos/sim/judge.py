@@ -19,6 +19,7 @@ import msgspec
 
 from chaos.sim.journal import Twin, WatchedJournal
 from chaos.sim.model import Model, same
+from chaos.sim.model_answers import agrees, said
 from metaraft.commands import Batch, Envelope
 from metaraft.core import CoreStatus
 from metaraft.core_messages import Message, RequestVote, VoteAnswer
@@ -208,11 +209,11 @@ class Judge:
         while models[first][0] > must_see:
             first -= 1
         for index, model in models[first:]:
-            if model.agrees(query, answer):
+            if agrees(model, query, answer):
                 self.seen_index = max(self.seen_index, index)
                 self.counts["reads"] += 1
                 return
-        expected = models[first][1].said(query)
+        expected = said(models[first][1], query)
         raise Violation(
             "linearizability",
             f"{query} was answered {answer}, as at no index from {must_see} on; there it is {expected}",

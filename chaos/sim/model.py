@@ -1,4 +1,4 @@
-"""The metadata as plain dictionaries: what each command comes to, and each query finds. The judge's own opinion.
+"""The metadata as plain dictionaries: what each command comes to. The judge's own opinion; `model_answers` queries it.
 
 It knows what the workload uses: buckets without versions, objects that lie in their row, in chunks or in the parts of
 an upload, conditions by ETag, reference counts and the horizon. Refusals are compared by their code alone.
@@ -32,35 +32,12 @@ from metaraft.model import (
     Assembled,
     Bucket,
     Chunk,
-    ChunkRef,
     Copies,
     Disk,
     PartHead,
     Parts,
-    SpaceInfo,
     Upload,
-    UploadedPart,
-    Usage,
     Version,
-)
-from metaraft.queries import (
-    Answer,
-    BucketFound,
-    BucketsFound,
-    GetBucket,
-    GetHolders,
-    GetObject,
-    GetSpace,
-    HoldersFound,
-    ListBuckets,
-    ListedObject,
-    ListObjects,
-    ListParts,
-    ObjectFound,
-    ObjectsFound,
-    PartsListed,
-    Query,
-    SpaceFound,
 )
 from metaraft.results import (
     BucketDone,
@@ -92,7 +69,7 @@ ROWS_MAX = 12
 """Rows that a listing looks at: `limits.scan_rows_max` of the simulated members."""
 
 
-type _Part = tuple[PartHead, tuple[bytes, ...]]
+type PartKept = tuple[PartHead, tuple[bytes, ...]]
 """What is known of a part, and its chunks."""
 
 
@@ -101,7 +78,7 @@ class _Begun(NamedTuple):
 
     bucket: str
     upload: Upload
-    parts: dict[int, _Part]
+    parts: dict[int, PartKept]
 
 
 class _Completed(NamedTuple):
@@ -109,10 +86,11 @@ class _Completed(NamedTuple):
 
     etag: str
     done: ObjectDone
-    parts: tuple[_Part, ...]
+    parts: tuple[PartKept, ...]
 
 
-def _refused(code: str) -> Failed:
+def refused(code: str) -> Failed:
+    """A refusal; what it says besides its code is not compared."""
     return Failed("refused", code, "")
 
 
@@ -183,7 +161,7 @@ class Model:
         if known is not None:
             return known
         if self.time_ms > envelope.not_after_ms:
-            return _refused("TooLate")
+            return refused("TooLate")
         command = envelope.command
         result: Result = _OBEY[type(command)](self, command)
         if not (isinstance(result, Failed) and result.kind == "unavailable"):
@@ -210,7 +188,7 @@ class Model:
     def create_bucket(self, command: CreateBucket) -> Result:
         """A bucket with an id that no other one had."""
         if command.name in self.buckets:
-            return _refused("BucketAlreadyExists")
+            return refused("BucketAlreadyExists")
         self._revise()
         self.bucket_ids += 1
         bucket = Bucket(command.name, self.bucket_ids, 1, self.time_ms, command.owner, command.scheme)
@@ -221,9 +199,9 @@ class Model:
         """An empty bucket goes."""
         name = command.name
         if name not in self.buckets:
-            return _refused("NoSuchBucket")
+            return refused("NoSuchBucket")
         if any(bucket == name for bucket, _ in self.objects) or any(up.bucket == name for up in self.uploads.values()):
-            return _refused("BucketNotEmpty")
+            return refused("BucketNotEmpty")
         del self.buckets[name]
         return Done(self._revise())
 
@@ -231,9 +209,9 @@ class Model:
         """A new version in place of the one there was."""
         bucket = self.buckets.get(command.bucket)
         if bucket is None or bucket.bucket_id != command.bucket_id:
-            return _refused("NoSuchBucket")
+            return refused("NoSuchBucket")
         if self._unmet(command.bucket, command.key, command.condition):
-            return _refused("PreconditionFailed")
+            return refused("PreconditionFailed")
         if isinstance(command.body, Parts):
             names = [ref.chunk_id for part in command.body.parts for ref in part.chunks]
             if not self._refer(names, command.chunks):
@@ -261,7 +239,7 @@ class Model:
             case Parts(parts):
                 return tuple(ref.chunk_id for part in parts for ref in part.chunks)
             case Assembled(upload_id):
-                return _names(self.completed.pop(upload_id).parts)
+                return names_of(self.completed.pop(upload_id).parts)
             case _:
                 return ()
 
@@ -295,9 +273,9 @@ class Model:
     def delete_object(self, command: DeleteObject) -> Result:
         """A version goes; what is missing is no error."""
         if command.bucket not in self.buckets:
-            return _refused("NoSuchBucket")
+            return refused("NoSuchBucket")
         if self._unmet(command.bucket, command.key, command.condition):
-            return _refused("PreconditionFailed")
+            return refused("PreconditionFailed")
         before = self.objects.pop((command.bucket, command.key), None)
         if before is None:
             return ObjectDone(self.revision, self.time_ms, "", existed=False)
@@ -307,13 +285,14 @@ class Model:
     def create_upload(self, command: CreateUpload) -> Result:
         """An upload without parts."""
         if command.bucket not in self.buckets:
-            return _refused("NoSuchBucket")
+            return refused("NoSuchBucket")
         upload_id = self._revise().to_bytes(8, "big") + command.nonce
         upload = Upload(upload_id, command.key, self.time_ms, 0, command.owner, command.content_type)
         self.uploads[upload_id] = _Begun(command.bucket, upload, {})
         return UploadDone(upload)
 
-    def _begun(self, bucket: str, key: str, upload_id: bytes) -> _Begun | None:
+    def begun(self, bucket: str, key: str, upload_id: bytes) -> _Begun | None:
+        """An upload that is under way at that place."""
         begun = self.uploads.get(upload_id)
         return begun if begun is not None and (begun.bucket, begun.upload.key) == (bucket, key) else None
 
@@ -321,10 +300,10 @@ class Model:
         """A part, in place of the one of that number."""
         bucket = self.buckets.get(command.bucket)
         if bucket is None or bucket.bucket_id != command.bucket_id:
-            return _refused("NoSuchBucket")
-        begun = self._begun(command.bucket, command.key, command.upload_id)
+            return refused("NoSuchBucket")
+        begun = self.begun(command.bucket, command.key, command.upload_id)
         if begun is None:
-            return _refused("NoSuchUpload")
+            return refused("NoSuchUpload")
         names = tuple(ref.chunk_id for ref in command.part.chunks)
         if not self._refer(names, command.chunks):
             return _again("PutAgain")
@@ -340,18 +319,18 @@ class Model:
     def complete_upload(self, command: CompleteUpload) -> Result:
         """The object of an upload, once."""
         if command.bucket not in self.buckets:
-            return _refused("NoSuchBucket")
-        begun = self._begun(command.bucket, command.key, command.upload_id)
+            return refused("NoSuchBucket")
+        begun = self.begun(command.bucket, command.key, command.upload_id)
         if begun is None:
             completed = self.completed.get(command.upload_id)
             again = completed is not None and completed.etag == command.etag
-            return completed.done if completed is not None and again else _refused("NoSuchUpload")
+            return completed.done if completed is not None and again else refused("NoSuchUpload")
         if command.generation != begun.upload.generation:
             return _again("UploadChanged")
         if any(number not in begun.parts for number in command.parts):
-            return _refused("InvalidPart")
+            return refused("InvalidPart")
         if self._unmet(command.bucket, command.key, command.condition):
-            return _refused("PreconditionFailed")
+            return refused("PreconditionFailed")
         sizes = tuple((number, begun.parts[number][0].size) for number in command.parts)
         version = Version(
             revision=self._revise(),
@@ -364,7 +343,7 @@ class Model:
         )
         del self.uploads[command.upload_id]
         unlisted = (begun.parts[number] for number in sorted(begun.parts) if number not in command.parts)
-        done = self._replace(command.bucket, command.key, version, _names(unlisted))
+        done = self._replace(command.bucket, command.key, version, names_of(unlisted))
         parts = tuple(begun.parts[number] for number in command.parts)
         self.completed[command.upload_id] = _Completed(command.etag, done, parts)
         return done
@@ -372,12 +351,12 @@ class Model:
     def abort_upload(self, command: AbortUpload) -> Result:
         """An upload goes with its parts."""
         if command.bucket not in self.buckets:
-            return _refused("NoSuchBucket")
-        begun = self._begun(command.bucket, command.key, command.upload_id)
+            return refused("NoSuchBucket")
+        begun = self.begun(command.bucket, command.key, command.upload_id)
         if begun is None:
-            return _refused("NoSuchUpload")
+            return refused("NoSuchUpload")
         del self.uploads[command.upload_id]
-        self.trash += _names(begun.parts[number] for number in sorted(begun.parts))
+        self.trash += names_of(begun.parts[number] for number in sorted(begun.parts))
         return Done(self._revise())
 
     def dereference(self, command: Dereference) -> Result:
@@ -395,7 +374,7 @@ class Model:
     def condemn(self, command: Condemn) -> Result:
         """Chunks that have had no reference since before the horizon are to be deleted."""
         if command.horizon > self.revision:
-            return _refused("HorizonTooNew")
+            return refused("HorizonTooNew")
         zero = [(chunk.zero_since, name) for name, chunk in self.chunks.items() if chunk.zero_since is not None]
         due = sorted(each for each in zero if each[0] < command.horizon)
         found = due[: command.limit]
@@ -413,114 +392,10 @@ class Model:
             cursor = zero_since.to_bytes(8, "big") + scheme_bytes(SCHEME) + name
         return Condemned(self.horizon, tuple(condemned), cursor)
 
-    # ---- queries
 
-    def agrees(self, query: Query, answer: Answer) -> bool:
-        """Whether the query is answered so here."""
-        return same(self.said(query), answer)
-
-    def said(self, query: Query) -> Answer:
-        """What the query finds."""
-        found: Answer = _SAY[type(query)](self, query)
-        return found
-
-    def get_bucket(self, query: GetBucket) -> Answer:
-        """A bucket and what is in it."""
-        bucket = self.buckets.get(query.name)
-        if bucket is None:
-            return _refused("NoSuchBucket")
-        sizes = [version.size for (name, _), version in self.objects.items() if name == query.name]
-        return BucketFound(bucket, Usage(sum(sizes), len(sizes)))
-
-    def list_buckets(self, _query: ListBuckets) -> Answer:
-        """All buckets: they are few."""
-        return BucketsFound(tuple(self.buckets[name] for name in sorted(self.buckets)), more=False)
-
-    def get_object(self, query: GetObject) -> Answer:
-        """The current version, its parts if it is an upload's, and who holds its chunks."""
-        bucket = self.buckets.get(query.bucket)
-        if bucket is None:
-            return _refused("NoSuchBucket")
-        version = self.objects.get((query.bucket, query.key))
-        if version is None:
-            return _refused("NoSuchKey")
-        names: tuple[bytes, ...] = ()
-        parts: tuple[UploadedPart, ...] = ()
-        match version.body if query.with_holders else None:
-            case Parts(own):
-                names = tuple(ref.chunk_id for part in own for ref in part.chunks)
-            case Assembled(upload_id):
-                completed = self.completed[upload_id].parts
-                parts = tuple(UploadedPart(head, _references(chunks)) for head, chunks in completed)
-                names = _names(completed)
-        return ObjectFound(bucket, version, {name: self.chunks[name].holders for name in names}, parts)
-
-    def get_holders(self, query: GetHolders) -> Answer:
-        """Chunks with their counts."""
-        return HoldersFound({name: self.chunks[name] for name in query.chunk_ids if name in self.chunks})
-
-    def get_space(self, _query: GetSpace) -> Answer:
-        """Counters and disks."""
-        disks = tuple(self.disks[disk_id] for disk_id in sorted(self.disks))
-        return SpaceFound(SpaceInfo(1, self.revision, self.horizon, disks))
-
-    def list_parts(self, query: ListParts) -> Answer:
-        """A page of parts."""
-        bucket = self.buckets.get(query.bucket)
-        if bucket is None:
-            return _refused("NoSuchBucket")
-        begun = self._begun(query.bucket, query.key, query.upload_id)
-        if begun is None:
-            return _refused("NoSuchUpload")
-        heads = [begun.parts[number][0] for number in sorted(begun.parts) if number > query.after]
-        return PartsListed(bucket, begun.upload, tuple(heads[: query.limit]), more=len(heads) > query.limit)
-
-    def list_objects(self, query: ListObjects) -> Answer:
-        """A page of keys and common prefixes."""
-        bucket = self.buckets.get(query.bucket)
-        if bucket is None:
-            return _refused("NoSuchBucket")
-        objects: list[ListedObject] = []
-        prefixes: list[str] = []
-        last: str | None = None
-        passed = _group(query.after, query) if query.after else None
-        more = False
-        for key in sorted(key for name, key in self.objects if name == query.bucket):
-            group = _group(key, query)
-            if not key.startswith(query.prefix) or key <= query.after or (group is not None and group == passed):
-                continue
-            if len(objects) + len(prefixes) == min(query.limit, ROWS_MAX):
-                more = True
-                break
-            if group is None:
-                objects.append(_listed(key, self.objects[query.bucket, key]))
-                last = key
-            else:
-                prefixes.append(group)
-                last = passed = group
-        return ObjectsFound(tuple(objects), tuple(prefixes), last if more else None, bucket)
-
-
-def _names(parts: Iterable[_Part]) -> tuple[bytes, ...]:
+def names_of(parts: Iterable[PartKept]) -> tuple[bytes, ...]:
+    """The chunks of parts, in order."""
     return tuple(name for _, names in parts for name in names)
-
-
-def _references(names: Iterable[bytes]) -> tuple[ChunkRef, ...]:
-    return tuple(ChunkRef(name, 0, CHUNK_BYTES, CHUNK_BYTES) for name in names)
-
-
-def _group(key: str, query: ListObjects) -> str | None:
-    """The common prefix under which a key is listed."""
-    if not query.delimiter or not key.startswith(query.prefix):
-        return None
-    head, found, _ = key[len(query.prefix) :].partition(query.delimiter)
-    return query.prefix + head + found if found else None
-
-
-def _listed(key: str, version: Version) -> ListedObject:
-    return ListedObject(
-        key, version.revision, version.created_ms, version.size, version.etag, version.content_type, version.owner, None
-    )
 
 
 _OBEY: dict[type[Any], Callable[[Model, Any], Result]] = {
@@ -536,14 +411,4 @@ _OBEY: dict[type[Any], Callable[[Model, Any], Result]] = {
     AbortUpload: Model.abort_upload,
     Dereference: Model.dereference,
     Condemn: Model.condemn,
-}
-
-_SAY: dict[type[Any], Callable[[Model, Any], Answer]] = {
-    GetBucket: Model.get_bucket,
-    ListBuckets: Model.list_buckets,
-    GetObject: Model.get_object,
-    GetHolders: Model.get_holders,
-    GetSpace: Model.get_space,
-    ListParts: Model.list_parts,
-    ListObjects: Model.list_objects,
 }

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -91,6 +92,34 @@ def test_the_command_prints_a_whole_history_and_ends_with_1_for_a_violation(monk
     bad = CliRunner().invoke(main, ["sim", "--seeds", "4-4", "--seconds", "1"])
     assert bad.exit_code == 1
     assert "seed 4 broke liveness" in bad.output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--seed", "1", "--seeds", "1-2"],
+        ["--seed", "1", "--minutes", "1"],
+        ["--trace"],
+        ["--seed", "1", "--trace", "--json"],
+        ["--seed", "1", "--trace", "--jobs", "2"],
+        ["--sum"],
+        ["--sum", "--tally", "tallies", "--seed", "1"],
+        ["--jobs", "0"],
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options: list[str]) -> None:
+    refused = CliRunner().invoke(main, ["sim", *options])
+    assert refused.exit_code == 2
+    assert "Usage" in refused.output
+
+
+def test_several_processes_stop_when_the_time_is_over_and_their_tally_can_be_summed_as_json(tmp_path: Path) -> None:
+    tallies = tmp_path / "tallies"
+    options = ["--seeds", "0-1000000", "--minutes", "0.0001", "--seconds", "1", "--jobs", "2", "--tally", str(tallies)]
+    assert CliRunner().invoke(main, ["sim", *options]).exit_code == 0
+    summed = CliRunner().invoke(main, ["sim", "--sum", "--tally", str(tallies), "--json"])
+    assert msgspec.json.decode(summed.output, type=Tally) == campaign.ledger(tallies)
+    assert campaign.ledger(tallies).seeds == 2
 
 
 def test_tallies_add_up(tmp_path: Path) -> None:
