@@ -293,6 +293,7 @@ async def test_an_upload_that_is_completed_in_time_is_not_aborted(tmp_path: Path
         upload = await o.begin("a")
         data = random_bytes(DATA_BYTES)
         part = await o.part(upload, 1, data)
+        await settled(o)
 
         async def complete() -> None:
             await o.complete(upload, part)
