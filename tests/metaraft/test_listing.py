@@ -57,13 +57,17 @@ def page(metadata: Metadata, query: ListObjects, *, rows_max: int = 10_000) -> t
 def walk(metadata: Metadata, prefix: str, delimiter: str, limit: int, rows_max: int, after: str) -> list[Entry]:
     """All pages, one after another."""
     found: list[Entry] = []
+    place = after.encode()
     while True:
         got, next_after = page(metadata, ListObjects("b", prefix, delimiter, after, limit), rows_max=rows_max)
         assert len(got) <= limit
         found += got
         if next_after is None:
             return found
-        assert next_after.encode() > after.encode(), "every page goes on"
+        # Behind a common prefix means behind all that it has, and so behind a deleted key of the same name.
+        next_place = next_after.encode() + (b"\xff" if (next_after, True) in got else b"")
+        assert next_place > place, "every page goes on"
+        place = next_place
         after = next_after
 
 
