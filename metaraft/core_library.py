@@ -73,21 +73,13 @@ class _Nothing:
 clock = Clock()
 
 
-def _private_copy() -> ModuleType:
+def private_copy(replaced: dict[str, Any]) -> ModuleType:
+    """The library's module of its own state machine, made anew, with some of its names replaced."""
     spec = importlib.util.find_spec("pysyncobj.syncobj")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    replaced: dict[str, Any] = {
-        "monotonicTime": clock,
-        "pickle": _NoPickle(),
-        "createJournal": lambda journal: journal,
-        "createPoller": _Nothing,
-        "Serializer": _Nothing,
-        "globalDnsResolver": _Nothing,
-        "PIPE_NOTIFIER_ENABLED": False,
-    }
     for name, value in replaced.items():
         assert hasattr(module, name), name
         setattr(module, name, value)
@@ -97,7 +89,17 @@ def _private_copy() -> ModuleType:
 if TYPE_CHECKING:
     from pysyncobj import syncobj as syncobj  # noqa: PLC0414 - exported
 else:
-    syncobj = _private_copy()
+    syncobj = private_copy(
+        {
+            "monotonicTime": clock,
+            "pickle": _NoPickle(),
+            "createJournal": lambda journal: journal,
+            "createPoller": _Nothing,
+            "Serializer": _Nothing,
+            "globalDnsResolver": _Nothing,
+            "PIPE_NOTIFIER_ENABLED": False,
+        }
+    )
 
 
 class LibraryJournal:

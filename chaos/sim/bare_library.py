@@ -5,14 +5,13 @@ Source: pysyncobj 0.3.17, `journal.py` and `serializer.py`.
 """
 
 import importlib
-import importlib.util
 import random
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from chaos.sim.bare_judge import BareJudge, Entry
 from chaos.sim.world import World
+from metaraft.core_library import private_copy
 
 WRITEBACK_S, COMMIT_S = 30.0, 5.0
 """How old what a power cut leaves of a file may be: dirty pages, and a rename that replaced a file."""
@@ -48,26 +47,15 @@ class _NoResolver:
 clock = Clock()
 
 
-def _private_copy() -> ModuleType:
-    spec = importlib.util.find_spec("pysyncobj.syncobj")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    replaced: dict[str, Any] = {
+library: Any = private_copy(
+    {
         "monotonicTime": clock,
         "createJournal": lambda journal: journal,
         "createPoller": lambda _: _NoPoller(),
         "globalDnsResolver": _NoResolver,
         "PIPE_NOTIFIER_ENABLED": False,
     }
-    for name, value in replaced.items():
-        assert hasattr(module, name), name
-        setattr(module, name, value)
-    return module
-
-
-library: Any = _private_copy()
+)
 MemoryJournal: Any = importlib.import_module("pysyncobj.journal").MemoryJournal
 Serializer: Any = importlib.import_module("pysyncobj.serializer").Serializer
 Transport: Any = importlib.import_module("pysyncobj.transport").Transport

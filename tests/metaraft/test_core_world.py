@@ -17,7 +17,8 @@ from metaraft.core_log import Accepted, BrokenInvariant, Conflict, Log
 from metaraft.core_member import Member
 from metaraft.core_membership import Seats
 from metaraft.core_messages import Append, Message, asker_of
-from tests.metaraft.core_world import Broken, Machine, simulate
+from tests.metaraft.core_machine import Broken, Machine
+from tests.metaraft.core_world import simulate
 from tests.metaraft.memory_journal import MemoryDisk, MemoryJournal
 
 SEEDS = 12
