@@ -67,7 +67,7 @@ class Copies:
         self._keep_s = keep_s
         self._copied: Copied | None = None
         self._holds = Holds(keep_s)
-        self._fetching: dict[int, float] = {}  # slot -> when it last asked for a piece
+        self._asked_at: dict[int, float] = {}  # slot that does not have the copy yet -> when it last asked for it
         self._failure: tuple[float, str] | None = None
         self._send_at = 0.0  # when the next piece may leave
         self._wanted = False
@@ -97,7 +97,7 @@ class Copies:
 
     def _in_use(self) -> bool:
         oldest = trio.current_time() - self._keep_s
-        return any(at > oldest for at in self._fetching.values())
+        return any(at > oldest for at in self._asked_at.values())
 
     # ---- what members ask
 
@@ -126,8 +126,9 @@ class Copies:
             raise Unavailable("CopyNotNeeded", said, retry_after_s=1.0)
         if not self._wanted:
             self._wanted, self._from = True, self._store.applied
+            self._bell.set()  # only here: rung while it is made, it would have what was made looked through at once
         self._holds.use(slot, self._from, now)
-        self._bell.set()
+        self._asked_at[slot] = now
         raise Unavailable("CopyUnderWay", "the copy is being made", retry_after_s=1.0)
 
     async def read(self, request: Request) -> bytes:
@@ -156,7 +157,7 @@ class Copies:
         slot = self._slot_of(request)
         if self._copied is not None and self._copied.blake3 == self._piece(request).blake3:
             self._use(slot, self._copied)
-            del self._fetching[slot]
+            del self._asked_at[slot]
             self._bell.set()
         _log.info("copy_fetched", slot=slot)
         return b""
@@ -169,7 +170,7 @@ class Copies:
 
     def _use(self, slot: int, copied: Copied) -> None:
         now = trio.current_time()
-        self._fetching[slot] = now
+        self._asked_at[slot] = now
         self._holds.use(slot, copied.index, now)
 
     # ---- the file
@@ -194,7 +195,6 @@ class Copies:
 
     async def _remove(self) -> None:
         self._copied = None
-        self._fetching.clear()
         with failing_disk():
             await trio.to_thread.run_sync(partial(self._file.unlink, missing_ok=True))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+import trio.testing
 from blake3 import blake3
 
 from cluster.config import UnixAddress
@@ -229,6 +230,26 @@ async def test_a_copy_is_removed_when_the_last_one_has_it_or_is_not_heard_of(tmp
         await world.until_removed()
         await world.offer()
         await world.until_removed()
+
+
+async def test_a_copy_that_was_asked_for_again_and_again_while_it_was_made_is_offered_and_stays(tmp_path: Path) -> None:
+    async with leading(tmp_path, Limits(copy_bytes_per_s=200 * KIB), keep_s=1.0) as world:
+        made = [await world.offer() for _ in range(2)]
+        assert made[0] == made[1]
+        assert world.file.exists()
+        await world.until_removed()
+
+
+async def test_a_copy_that_nobody_asked_for_since_it_was_begun_is_kept_for_who_asked_then(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        with pytest.raises(Unavailable, match="being made"):
+            await world.copies.offer(request(encode(CopyWanted(1))))
+        with trio.fail_after(PATIENCE_S):
+            while (made := world.copies._copied) is None:  # noqa: ASYNC110 - nobody is told
+                await trio.sleep(0.01)
+        world.copies._bell.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.copies._copied is made
 
 
 async def test_what_an_earlier_process_left_is_removed(tmp_path: Path) -> None:
