@@ -179,11 +179,11 @@ class FileSink:
         return self._hasher.hexdigest()
 
     def write(self, data: memoryview | bytes) -> None:
-        """Write all of it."""
-        self._hasher.update(data)
+        """Write all of it. After an OSError, from here or `sync`, the file is of no use."""
         view = memoryview(data)
         while view:
             written = os.pwrite(self._descriptor, view, self.size)
+            self._hasher.update(view[:written])
             view = view[written:]
             self.size += written
         if self.size - self._synced >= SYNC_BYTES:

@@ -1,16 +1,17 @@
 """A lagging member's side of a copy: fetches the leader's, believes nothing of it, and ends the process to install it.
 
 Rules: it fetches when the leader's notes say that the log it needs is gone, and asks again until it has a copy or needs
-none any more; a transfer that was cut goes on where it ended, if the same copy is still there; a copy is refused unless
-it goes beyond this member's log, has the BLAKE3 that was told, is of this cluster and entry, and every row of it is
-right. A refused one is fetched anew, and the leader is told, so that it makes it anew before. Nothing of the member
-changes before the marker (`snapshot_install`).
+none any more; a transfer that was cut goes on where it ended, if the same copy is still there, and begins anew if the
+disk was full; a copy is refused unless it goes beyond this member's log, has the BLAKE3 that was told, is of this
+cluster and entry, and every row of it is right. A refused one is fetched anew, and the leader is told, so that it makes
+it anew before. Nothing of the member changes before the marker (`snapshot_install`).
 """
 
 import contextlib
 import errno
 import os
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -162,13 +163,11 @@ class Fetcher:
                     raise damaged(self._file, f"slot {leader} sent {len(piece)} bytes, not {ask.length}")
                 pieces.append(piece)
                 have += len(piece)
-            with _full_disk():
-                await trio.to_thread.run_sync(part.sink.write, b"".join(pieces))
+            await self._to_disk(partial(part.sink.write, b"".join(pieces)))
 
     async def _verify(self, leader: int, part: _Part) -> None:
         """All of it, synced. The leader goes on keeping its log meanwhile."""
-        with _full_disk():
-            await trio.to_thread.run_sync(part.sink.sync)
+        await self._to_disk(part.sink.sync)
         if part.sink.blake3 != part.copied.blake3:
             raise damaged(self._file, f"its BLAKE3 is {part.sink.blake3}, not {part.copied.blake3}")
         failure: TrilithError | OSError | None = None
@@ -183,6 +182,16 @@ class Fetcher:
             raise DiskFailed(f"{self._file} cannot be read: {failure}") from failure
         if failure is not None:
             raise failure
+
+    async def _to_disk(self, work: Callable[[], None]) -> None:
+        """Write or sync. Where there is no room the part is dropped: what a call that failed has left of it nobody
+        knows, and a sync that failed may succeed the next time without having written anything."""
+        try:
+            with _full_disk():
+                await trio.to_thread.run_sync(work)
+        except Unavailable:
+            await self._drop()
+            raise
 
     async def _stay_alive(self, leader: int, copied: Copied) -> None:
         while True:

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from cluster.errors import Corrupt, Refused, TrilithError, Unavailable
 from cluster.limits import MIB
-from metaraft.snapshot_copy import Copied, copy_store, require_room, verify_copy
+from metaraft.snapshot_copy import Copied, FileSink, copy_store, require_room, verify_copy
 from metaraft.store import DATA_FILE, LMDB_MAJOR, Store
 from tests.metaraft.full_disk import files_of_at_most
 from tests.metaraft.stores import CLUSTER, Twin, faults_of_file, new_store, open_store, run
@@ -110,6 +110,14 @@ def test_a_copy_on_a_disk_that_fills_up_leaves_nothing_and_the_store_goes_on(tmp
     store.apply([entry])
     twin.apply(entry)
     assert store.facts().set_hash == twin.set_hash
+
+
+def test_what_a_full_disk_did_not_take_is_not_hashed(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w+b", buffering=0) as file:
+        sink = FileSink(file.fileno())
+        with files_of_at_most(5000), pytest.raises(OSError, match="File too large"):
+            sink.write(bytes(range(250)) * 40)
+        assert (sink.size, sink.blake3) == (5000, blake3(file.read()).hexdigest())
 
 
 def test_a_copy_without_twice_its_room_is_refused(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """A member believes nothing of a copy: damaged, stale, foreign or cut short it is refused, and fetched anew or further;
 a whole one ends the process, marked."""
 
+import contextlib
 import errno
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +22,12 @@ from metaraft import snapshot_fetching
 from metaraft.applier import DiskFailed
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
-from metaraft.snapshot_copy import Copied, copy_store
+from metaraft.snapshot_copy import Copied, FileSink, copy_store
 from metaraft.snapshot_fetching import Fetcher
 from metaraft.snapshot_install import MARKER_FILE, BeginAnew, finish, next_file
 from metaraft.store import LMDB_MAJOR
 from metaraft.wire import CopyPiece, Method, decode_copy_piece, decode_copy_wanted, encode
+from tests.metaraft.full_disk import files_of_at_most
 from tests.metaraft.stores import CLUSTER, new_store, open_store, run
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -212,6 +215,40 @@ async def test_a_transfer_that_was_cut_goes_on_where_it_ended(leader: Leader, la
     offsets = [piece.offset for piece in leader.read]
     assert offsets.count(0) == 1
     assert len(offsets) <= -(-leader.copied.size // 10_000) + 3  # what was read and not written yet is read again
+    lagging.install(leader)
+
+
+async def test_a_transfer_whose_disk_filled_up_begins_anew_when_there_is_room(leader: Leader, lagging: Lagging) -> None:
+    with contextlib.ExitStack() as full:
+
+        def emptied(number: int, piece: bytes) -> bytes:
+            if number == 7:
+                full.close()
+            return piece
+
+        leader.spoil = emptied
+        full.enter_context(files_of_at_most(50_000))  # in the middle of the second write, of pieces 4 to 6
+        await lagging.fetch()
+    assert leader.refused == ["", ""]
+    assert [piece.offset for piece in leader.read].count(0) == 2
+    lagging.install(leader)
+
+
+async def test_a_sync_that_found_no_room_is_not_tried_again_on_the_same_file(
+    leader: Leader, lagging: Lagging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, synced = FileSink.sync, list[FileSink]()
+
+    def sync(sink: FileSink, call: Callable[[int], None] = os.fsync) -> None:
+        synced.append(sink)
+        if len(synced) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(sink, call)
+
+    monkeypatch.setattr(FileSink, "sync", sync)
+    await lagging.fetch()
+    assert len(synced) == len(set(synced)) == 2
+    assert leader.refused == ["", ""]
     lagging.install(leader)
 
 
