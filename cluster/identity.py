@@ -65,14 +65,14 @@ def load_identity(config: Config, name: str) -> NodeIdentity:
 
 def operator_identity(config: Config) -> NodeIdentity:
     """Who a command is that a person runs on one of the cluster's hosts: over TCP, the first node whose keys are there,
-    members before all others, for some commands are theirs alone.
+    members before all others, for some commands are theirs alone, and chunk daemons last: most are not theirs.
 
     Raises Refused (BadKeys).
     """
     if not speaks_tcp(config):
         return NodeIdentity(config.cluster_id, OPERATOR_NAME)
     folder = config.path(config.identity.tls)
-    for node in (*config.member, *config.nodes):
+    for node in sorted(config.nodes, key=lambda node: node in config.chunkd):  # stable: members are the first
         if (folder / f"{node.name}.key").exists():
             return tls_identity(folder, config.cluster_id, node.name)
     raise Refused("BadKeys", f"{folder} holds the keys of no node; run this on a host of the cluster")

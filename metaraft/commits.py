@@ -123,13 +123,13 @@ class Commits:
         deadline: float,
         state_time_ms: int,
         level: int,
-        level_max: int,
+        level_max: int | None,
         refusal: Unavailable | None,
     ) -> bool:
         """Take a command in, or refuse it at once (False).
 
-        `level` is the replicated one, `level_max` what it may be raised to: all members know it. `refusal` is why
-        growing commands are refused at the moment.
+        `level` is the replicated one, `level_max` what it may be raised to: all members know it (None: not by who
+        asks). `refusal` is why growing commands are refused at the moment.
         """
         error = self._invalid(body, state_time_ms, level, level_max, refusal)
         if error is not None:
@@ -206,7 +206,7 @@ class Commits:
             reply.error(error)
 
     def _invalid(
-        self, body: bytes, state_time_ms: int, level: int, level_max: int, refusal: Unavailable | None
+        self, body: bytes, state_time_ms: int, level: int, level_max: int | None, refusal: Unavailable | None
     ) -> TrilithError | None:
         limits = self._limits
         if self._pending >= limits.proposals_pending_max:
@@ -229,7 +229,9 @@ class Commits:
             return Refused("BadCommand", f"an idempotency key has 16 bytes, not {len(envelope.key)}")
         if envelope.not_after_ms > state_time_ms + NOT_AFTER_AHEAD_MS_MAX:
             return Refused("BadCommand", f"not_after is more than {NOT_AFTER_AHEAD_MS_MAX} ms ahead of state time")
-        if isinstance(envelope.command, RaiseLevel) and envelope.command.level > max(level, level_max):
+        if isinstance(envelope.command, RaiseLevel) and level_max is None:
+            return Refused("NotAnOperator", "only a host that has the keys of a member may raise the level")
+        if isinstance(envelope.command, RaiseLevel) and envelope.command.level > max(level, level_max or 0):
             said = f"level {envelope.command.level} is not known to all members, or not all are there to say so"
             return Refused("UnknownLevel", said)
         if refusal is not None and _grows(envelope.command):

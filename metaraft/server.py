@@ -397,6 +397,7 @@ class Member:
     # ---- for clients
 
     def _commit(self, request: Request, reply: Reply) -> None:
+        self._callers.refuse_chunk_daemons(request)
         driver = self.driver
         if self._draining:
             reply.error(Unavailable("ShuttingDown", "this member is ending"))
@@ -408,12 +409,13 @@ class Member:
             deadline=request.deadline,
             state_time_ms=driver.state_time_ms(),
             level=self.store.level,
-            level_max=self._reports.level_max,
+            level_max=self._reports.level_max if self._callers.operates(request.peer) else None,
             refusal=self._reports.refusal,
         ):
             driver.wake()
 
     def _read(self, request: Request, reply: Reply) -> None:
+        self._callers.refuse_chunk_daemons(request)
         driver = self.driver
         if len(request.body) > ASK_BYTES_MAX:
             reply.error(
@@ -429,6 +431,7 @@ class Member:
             driver.wake()
 
     def _index(self, request: Request, reply: Reply) -> None:
+        self._callers.refuse_chunk_daemons(request)
         driver = self.driver
         if not driver.leads:
             reply.error(not_leader(driver.status.leader))

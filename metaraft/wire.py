@@ -24,8 +24,8 @@ ASK_BYTES_MAX = 256 * 1024
 
 class Method(enum.IntEnum):
     """Methods of the service. RAFT, NOTE and REPORT are one way, between members; COPY_* are theirs too. CHANGE,
-    MOVE_LEADER and COPY are for operators (`metaraft.callers`). CHANGE has the body of a `core_membership.Change`, and
-    is answered by nothing once it is done."""
+    MOVE_LEADER and COPY are for operators, COMMIT, READ and INDEX not for chunk daemons (`metaraft.callers`). CHANGE
+    has the body of a `core_membership.Change`, and is answered by nothing once it is done."""
 
     RAFT = 1
     COMMIT = 2

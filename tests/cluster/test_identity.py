@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import trio
 
-from cluster.config import Address, ChunkdConfig, Config, MemberConfig, TcpAddress, UnixAddress
+from cluster.config import Address, ApiConfig, ChunkdConfig, Config, MemberConfig, TcpAddress, UnixAddress
 from cluster.errors import Refused, Unavailable
 from cluster.frames import HELLO_BYTES_MAX, PROTOCOL_VERSION, Kind, decode_error, encode
 from cluster.hello import Hello, greet, receive_frame, refusal
@@ -290,7 +290,8 @@ def test_an_identity_needs_tls_files_only_where_a_node_is_reached_by_tcp() -> No
 def test_a_command_speaks_as_a_node_of_its_host_and_on_one_machine_as_the_operator(tmp_path: Path) -> None:
     member = MemberConfig(name="m", slot=1, incarnation="00", listen="unix:m", directory="m")
     chunkd = ChunkdConfig(name="c", disk_id="00", listen="unix:c", directory="c")
-    config = Config(format=1, cluster_id=CLUSTER, member=(member,), chunkd=(chunkd,), base=str(tmp_path))
+    api = ApiConfig(name="a")
+    config = Config(format=1, cluster_id=CLUSTER, member=(member,), chunkd=(chunkd,), api=(api,), base=str(tmp_path))
     assert operator_identity(config) == NodeIdentity(CLUSTER, "operator")
     config = msgspec.structs.replace(config, member=(msgspec.structs.replace(member, listen="tcp:127.0.0.1:1"),))
     with pytest.raises(Refused, match="holds the keys of no node"):
@@ -299,6 +300,8 @@ def test_a_command_speaks_as_a_node_of_its_host_and_on_one_machine_as_the_operat
     make_node_certificate(tmp_path / "tls", "c")
     found = operator_identity(config)
     assert (found.name, found.client_context is not None) == ("c", True)
+    make_node_certificate(tmp_path / "tls", "a")
+    assert operator_identity(config).name == "a"
     make_node_certificate(tmp_path / "tls", "m")
     assert operator_identity(config).name == "m"
 

@@ -64,9 +64,9 @@ def identity(config: Config, name: str = "api-1") -> NodeIdentity:
 
 
 @asynccontextmanager
-async def client_of(config: Config) -> AsyncIterator[MetaClient]:
+async def client_of(config: Config, name: str = "api-1") -> AsyncIterator[MetaClient]:
     """A running client."""
-    client = MetaClient(config, identity(config))
+    client = MetaClient(config, identity(config, name))
     async with trio.open_nursery() as nursery:
         await nursery.start(client.run)
         yield client

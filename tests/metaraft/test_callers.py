@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from structlog.testing import capture_logs
 
-from cluster.config import Address, Config, MemberConfig, TcpAddress, UnixAddress, address
+from cluster.config import Address, ChunkdConfig, Config, MemberConfig, TcpAddress, UnixAddress, address
 from cluster.errors import Refused, TrilithError
 from cluster.frames import Frame, Kind
 from cluster.identity import OPERATOR_NAME
 from cluster.rpc import Channel, Peer, Request, TransferPool
 from metaraft.backup.save import Watcher, fetch
 from metaraft.callers import Callers
+from metaraft.commands import Envelope, RaiseLevel, Touch
 from metaraft.core import Admit, Change, Retire
 from metaraft.wire import SERVICE, Method, MoveLeader, encode
 from tests.metaraft.members import cluster_folder, identity, members_of, soon
@@ -62,6 +64,25 @@ async def refusal(config: Config, name: str, method: Method, body: bytes) -> str
             code = error.code
         nursery.cancel_scope.cancel()
     return code
+
+
+async def test_a_chunk_daemon_neither_writes_nor_reads_the_metadata() -> None:
+    with cluster_folder(members=1) as config:
+        daemon = ChunkdConfig(name="chunk-1", disk_id="0" * 32, listen="unix:c", directory="c")
+        async with members_of(msgspec.structs.replace(config, chunkd=(daemon,))) as (_, client):
+            await client.commit(Touch(), deadline=soon())
+            for method in (Method.COMMIT, Method.READ, Method.INDEX):
+                assert await refusal(config, "chunk-1", method, b"") == "NotAClient"
+                assert await refusal(config, "steward", method, b"") != "NotAClient"
+
+
+async def test_no_stranger_raises_the_level() -> None:
+    with cluster_folder(members=1) as config:
+        async with members_of(config) as (_, client):
+            await client.commit(Touch(), deadline=soon())
+            raising = encode(Envelope(1, 1, b"k" * 16, 1000, RaiseLevel(2)))
+            assert await refusal(config, "api-1", Method.COMMIT, raising) == "NotAnOperator"
+            assert await refusal(config, OPERATOR_NAME, Method.COMMIT, raising) == "UnknownLevel"
 
 
 async def test_no_stranger_changes_members_moves_the_leader_or_has_a_copy(tmp_path: Path) -> None:

@@ -22,9 +22,16 @@ from tests.metaraft.replies import Kept, batch_of, envelope
 FAR = 1e9
 
 
-def add(commits: Commits, body: bytes, *, deadline: float = FAR, refusal: Unavailable | None = None) -> Kept:
+def add(
+    commits: Commits,
+    body: bytes,
+    *,
+    deadline: float = FAR,
+    level_max: int | None = 1,
+    refusal: Unavailable | None = None,
+) -> Kept:
     reply = Kept()
-    commits.add(body, reply, deadline=deadline, state_time_ms=500, level=1, level_max=1, refusal=refusal)
+    commits.add(body, reply, deadline=deadline, state_time_ms=500, level=1, level_max=level_max, refusal=refusal)
     return reply
 
 
@@ -140,6 +147,14 @@ def test_what_apply_could_not_obey_never_enters_the_log(body: bytes, code: str) 
     assert add(commits, body).said == ("refused", code)
     assert not commits.waiting
     assert commits.pending == 0
+
+
+def test_the_level_is_raised_by_operators_alone() -> None:
+    commits = Commits(Limits())
+    for level in (1, 2):
+        body = encode(Envelope(1, 1, b"k" * 16, 1000, RaiseLevel(level)))
+        assert add(commits, body, level_max=None).said == ("refused", "NotAnOperator")
+        assert add(commits, body, level_max=2).open
 
 
 def test_while_space_is_short_only_what_does_not_grow_passes() -> None:

@@ -348,7 +348,7 @@ async def test_members_are_upgraded_one_by_one_and_then_the_level_is_raised() ->
         assert await made.processes.wait(1) == RoleExit.CONFIG
         made.start(1, program=NEWER)
         with pytest.raises(Refused, match="is not known to all members"):
-            await made.client.commit(RaiseLevel(level + 2), deadline=soon())
+            await made.operator.client.commit(RaiseLevel(level + 2), deadline=soon())
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ import trio
 
 from cluster.config import Config, address
 from cluster.errors import OutcomeUnknown, Refused, TrilithError, Unavailable
+from cluster.identity import OPERATOR_NAME
 from cluster.rpc import Channel
 from metaraft.applier import DiskFailed
 from metaraft.client import MetaClient
@@ -34,6 +35,7 @@ from metaraft.server import Member, journal_directory, prepare
 from metaraft.wire import SERVICE, Method
 from tests.metaraft.members import (
     SMALL,
+    client_of,
     cluster_folder,
     equal_rows,
     identity,
@@ -294,9 +296,9 @@ async def test_the_log_is_kept_for_a_member_that_is_away() -> None:
 
 async def test_the_level_is_not_raised_above_what_all_programs_know() -> None:
     with cluster_folder() as config:
-        async with members_of(config) as (_, client):
+        async with members_of(config) as (_, client), client_of(config, OPERATOR_NAME) as operator:
             with pytest.raises(Refused) as refused:
-                await client.commit(RaiseLevel(2), deadline=soon())
+                await operator.commit(RaiseLevel(2), deadline=soon())
             assert refused.value.code == "UnknownLevel"
             assert isinstance(await client.commit(Touch(), deadline=soon()), Done)
 
