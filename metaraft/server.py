@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from cluster.config import Address, Config, MemberConfig
-from cluster.errors import Corrupt, Refused, Unavailable
+from cluster.errors import Refused, Unavailable
 from cluster.frames import FrameError
 from cluster.identity import NodeIdentity
 from cluster.limits import Limits
@@ -31,7 +31,7 @@ from metaraft.backup.sending import Backups
 from metaraft.callers import Callers
 from metaraft.commits import not_leader
 from metaraft.comparing import Comparing, Differs
-from metaraft.condemned import condemn
+from metaraft.condemned import condemn, condemn_rotten
 from metaraft.core import Core, LostEntries, Message, decode_message, encode_message
 from metaraft.driver import Driver
 from metaraft.journal import Journal
@@ -229,21 +229,27 @@ class Member:
             },
             transfers={Method.COPY: self._backups.send},
         )
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._drive)
-            for other in config.member:
-                if other.slot != node.slot:
-                    channel = self._channel(other)
-                    self._channels[other.slot] = channel
-                    await nursery.start(channel.run)
-            listen = listen_address(config, node)
-            listening = await nursery.start(partial(serve, service, listen, self._me, config.limits, config.timings))
-            nursery.start_soon(self._tend)
-            nursery.start_soon(self._walk)
-            nursery.start_soon(copies.run)
-            nursery.start_soon(self._fetcher.run)
-            nursery.start_soon(self._seating.ask)
-            task_status.started(listening)
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._drive)
+                for other in config.member:
+                    if other.slot != node.slot:
+                        channel = self._channel(other)
+                        self._channels[other.slot] = channel
+                        await nursery.start(channel.run)
+                listen = listen_address(config, node)
+                listening = await nursery.start(
+                    partial(serve, service, listen, self._me, config.limits, config.timings)
+                )
+                nursery.start_soon(self._tend)
+                nursery.start_soon(self._walk)
+                nursery.start_soon(copies.run)
+                nursery.start_soon(self._fetcher.run)
+                nursery.start_soon(self._seating.ask)
+                task_status.started(listening)
+        except* DiskFailed as failures:  # whoever found it: a read, an apply, the walk, a copy
+            condemn_rotten(store_directory(config, node), failures)
+            raise
 
     async def _drive(self, *, task_status: trio.TaskStatus[None]) -> None:
         try:
@@ -254,12 +260,7 @@ class Member:
             raise
 
     async def _walk(self) -> None:
-        try:
-            await keep_walking(self.store.background, self._config.timings.walk_every_s, self._note_walk)
-        except DiskFailed as error:
-            if isinstance(error.__cause__, Corrupt):
-                condemn(store_directory(self._config, self._node), str(error.__cause__))
-            raise
+        await keep_walking(self.store.background, self._config.timings.walk_every_s, self._note_walk)
 
     def _note_walk(self) -> None:
         self._walked_ms = wall_ms()

@@ -21,6 +21,13 @@ def alter_row(store: Path, key: bytes, change: Callable[[bytes], bytes]) -> None
         txn.put(key, seal(key, change(unseal(key, _get(txn, key)))))
 
 
+def flip_row(store: Path, key: bytes) -> None:
+    """Give a row of a closed store other content under its old checksum."""
+    with _writing(store) as txn:
+        stored = _get(txn, key)
+        txn.put(key, stored[:-1] + bytes([stored[-1] ^ 1]))
+
+
 def miscount_users(store: Path) -> None:
     """What a command leaves that had another effect here: a row of other content, and a set hash that tells so."""
     with _writing(store) as txn:

@@ -1,5 +1,6 @@
 """Three members in one trio run: they agree, keep to exactly once, refuse what they must, and come back."""
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import pytest
 import trio
 
 from cluster.config import Config, address
-from cluster.errors import OutcomeUnknown, Refused, TrilithError, Unavailable
+from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.identity import OPERATOR_NAME
 from cluster.rpc import Channel
 from metaraft.applier import DiskFailed
@@ -31,7 +32,8 @@ from metaraft.results import (
     BucketDone,
     Done,
 )
-from metaraft.server import Member, journal_directory, prepare
+from metaraft.rows import Kind
+from metaraft.server import Member, journal_directory, prepare, store_directory
 from metaraft.wire import SERVICE, Method
 from tests.metaraft.members import (
     SMALL,
@@ -45,6 +47,7 @@ from tests.metaraft.members import (
     until,
 )
 from tests.metaraft.replies import envelope
+from tests.metaraft.rot import flip_row
 
 
 def bucket(name: str) -> CreateBucket:
@@ -340,6 +343,40 @@ async def test_a_member_whose_journal_fails_ends_and_the_others_go_on() -> None:
             finally:
                 member.close()
             await client.commit(Touch(), deadline=soon())
+
+
+@pytest.mark.parametrize("found_by", ["a read", "an apply"])
+async def test_rot_that_is_found_in_passing_is_written_down_for_the_next_start(
+    found_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cluster_folder(members=1) as config:
+        async with members_of(config) as (members, client):
+            await client.commit(bucket("a"), deadline=soon())
+            await members.stop(1)
+            node = config.member[0]
+            store = store_directory(config, node)
+            flip_row(store, bytes([Kind.NAME]) + b"a")
+            member = Member(config, node, identity(config, node.name))
+            monkeypatch.setattr(member.store.background, "piece", lambda seconds: False)  # the walk shall not find it
+
+            async def touch_it() -> None:
+                with contextlib.suppress(TrilithError):
+                    if found_by == "a read":
+                        await client.read(GetBucket("a"), deadline=soon())
+                    else:
+                        await client.commit(DeleteBucket("a"), deadline=soon())
+
+            try:
+                with pytest.RaisesGroup(DiskFailed, flatten_subgroups=True):
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(member.run)
+                        await touch_it()
+                        await trio.sleep_forever()
+            finally:
+                member.close()
+        with pytest.raises(Corrupt) as refused:
+            Member(config, node, identity(config, node.name))
+        assert refused.value.code == "StoreCondemned"
 
 
 def test_a_member_is_prepared_once() -> None:
