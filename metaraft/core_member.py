@@ -238,7 +238,8 @@ class Member(Elector):
         if (message.term, slot, message.incarnation) != (self.term, self.leader, self._incarnation):
             return
         kept = self.log.term_at(message.index)
-        if message.index > self.log.last_index or kept not in (None, message.index_term):
+        other = message.index_term != 0 and kept not in (None, message.index_term)  # 0: the leader has it no more
+        if message.index > self.log.last_index or other:
             raise LostEntries(
                 f"slot {self.slot} had acknowledged entry {message.index}, which its log up to {self.log.last_index} "
                 "lacks: its folder was set back to an older copy, or its disk lost what was synced"

@@ -251,6 +251,18 @@ def test_a_member_that_was_away_and_lost_only_what_nobody_was_told_of_goes_on() 
     assert cluster.values(2) == list(range(5))
 
 
+def test_who_is_asked_for_an_entry_that_its_leader_has_cut_away_is_not_called_a_loser_of_it() -> None:
+    cluster = GuardedCluster(3)
+    elect(cluster, 0, 1, 2)
+    cluster.propose(0, 0)
+    settle(cluster, 0, 1, 2)
+    cut_away = Forgot(cluster.term(0), incarnation_of(2), 2, 0)
+    cluster.step(2, inbox=((0, cut_away),))
+    last = cluster.journals[2].last_index
+    with pytest.raises(LostEntries):
+        cluster.step(2, inbox=((0, msgspec.structs.replace(cut_away, index=last + 1)),))
+
+
 def test_what_another_incarnation_of_the_slot_forgot_is_not_this_ones_loss() -> None:
     cluster = GuardedCluster(3)
     elect(cluster, 0, 1, 2)
