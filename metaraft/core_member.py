@@ -141,9 +141,10 @@ class Member(Elector):
 
     def _resign(self) -> None:
         """Nobody answered for too long, and this leader has stepped down. It may be heard all the same: then the voter
-        that has most of the log need not wait until it has heard nothing for an election timeout."""
-        heir = max(self._voters.values(), key=lambda peer: (peer.match, -peer.slot), default=None)
-        if heir is not None and heir.connected:
+        in reach that has most of the log need not wait until it has heard nothing for an election timeout."""
+        reachable = (peer for peer in self._voters.values() if peer.connected)
+        heir = max(reachable, key=lambda peer: (peer.match, -peer.slot), default=None)
+        if heir is not None:
             self.outbox.post(heir.slot, TimeoutNow(self.term))
 
     def send_appends(self, *, to_all: bool) -> None:

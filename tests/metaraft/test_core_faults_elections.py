@@ -5,7 +5,7 @@ the tests that cover each, is in `test_core_faults.py`.
 """
 
 from cluster.limits import Timings
-from metaraft.core_messages import Append, AppendAnswer, PreVote, PreVoteAnswer, RequestVote, VoteAnswer
+from metaraft.core_messages import Append, AppendAnswer, PreVote, PreVoteAnswer, RequestVote, TimeoutNow, VoteAnswer
 from tests.metaraft.bare import (
     CANDIDATE,
     FOLLOWER,
@@ -84,6 +84,17 @@ def test_guarded_leader_that_hears_nobody_steps_down_and_is_replaced_at_once() -
     took = _deaf_leader(cluster, 25.0)
     assert took <= Timings().leader_fallback_s + 0.2  # and no election timeout after that
     assert {cluster.term(slot) for slot in (1, 2)} == {2}
+
+
+def test_guarded_leader_that_steps_down_hands_over_to_whom_it_can_still_reach() -> None:
+    cluster = GuardedCluster(3)
+    elect(cluster, 0, 1, 2)
+    settle(cluster, 0, 1, 2)
+    cluster.cores[0].peer_disconnected(1)  # which has as much of the log, and would come first
+    cluster.now += Timings().leader_fallback_s + Timings().heartbeat_s
+    ready = cluster.step(0)
+    assert ready.status.state == "follower"
+    assert [slot for slot, message in (*ready.appends, *ready.messages) if isinstance(message, TimeoutNow)] == [2]
 
 
 def test_guarded_pre_vote_is_refused_by_who_hears_a_leader_and_by_who_has_more() -> None:
