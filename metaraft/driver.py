@@ -146,6 +146,12 @@ class Driver:
         """At the leader: how many entries each other slot lacks that answered of late."""
         return self._core.lacking(trio.current_time()) if self.leads else {}
 
+    @property
+    def first_index(self) -> int:
+        """The log is kept from here on, or a little before: what a cut takes that is under way is gone already."""
+        cutting = self._cut_below if self._cut_below > self._cut_done else 0
+        return max(self._journal.first_index, cutting)
+
     def cut(self, below: int) -> None:
         """Drop whole segments of the journal below an index that is durable in the database and at all members."""
         if below > self._cut_below:

@@ -169,7 +169,7 @@ class Member:
             copying=self.copying,
             slot_of=self._callers.slot,
             leads=lambda: self.driver.leads,
-            first_index=lambda: self.journal.first_index,
+            first_index=lambda: self.driver.first_index,
             match=lambda slot: self.driver.status.match.get(slot, 0),
         )
         self._fetcher = Fetcher(self._directory, self.journal, cluster_id=config.cluster_id, call=self._call)
@@ -384,16 +384,18 @@ class Member:
         what is beyond the tail; but nothing that goes on where a copy ends which is on its way."""
         now = trio.current_time()
         below = max(self._safe_cut, self.journal.tail_from(self._limits.journal_tail_bytes))
-        below = min(below, self.driver.applier.applied)
-        if (hold := self._copies.hold) is not None:
-            below = min(below, hold)
+        below = self._held(min(below, self.driver.applier.applied))
         due = log_bytes > self._limits.journal_segment_bytes and now >= self._cut_at
         if not due or below <= self.journal.first_index:
             return
         self._cut_at = now + CUT_EVERY_S
         with failing_disk():
             durable = await trio.to_thread.run_sync(self.store.sync)
-        self.driver.cut(min(below, durable))
+        self.driver.cut(self._held(min(below, durable)))  # a copy may have been offered meanwhile
+
+    def _held(self, below: int) -> int:
+        hold = self._copies.hold
+        return below if hold is None else min(below, hold)
 
     # ---- for clients
 

@@ -39,8 +39,8 @@ _log = get_logger("metaraft")
 class Copies:
     """The copies of one member's database, one after the other, each with `copying` held while it is made.
 
-    `leads`, `first_index` (of the log) and `match` (the index up to which a slot is known to have it) are asked when
-    needed.
+    `leads`, `first_index` (from which on the log is kept) and `match` (the index up to which a slot is known to have
+    it) are asked when needed.
     """
 
     def __init__(

@@ -193,6 +193,17 @@ async def answered(*replies: Kept) -> None:
         await trio.sleep(0.002)
 
 
+async def test_what_a_cut_takes_is_gone_from_when_it_is_asked_for(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        await answered(*(world.commit(number) for number in range(1, 5)))
+        assert world.driver.first_index == 1
+        world.driver.cut(4)
+        assert world.driver.first_index == 4
+        while world.driver.first_index == 4:  # noqa: ASYNC110 - a cut tells nobody; all is in one segment, which stays
+            await trio.sleep(0.002)
+        assert world.driver.first_index == world.journal.first_index == 1
+
+
 async def settled(world: World) -> None:
     """All that is in the log is applied."""
     while world.database.applied < world.driver.status.last_index:  # noqa: ASYNC110 - a database tells nobody

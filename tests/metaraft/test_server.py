@@ -36,6 +36,7 @@ from metaraft.rows import Kind
 from metaraft.server import Member, journal_directory, prepare, store_directory
 from metaraft.wire import SERVICE, Method
 from tests.metaraft.members import (
+    PATIENCE_S,
     SMALL,
     client_of,
     cluster_folder,
@@ -295,6 +296,33 @@ async def test_the_log_is_kept_for_a_member_that_is_away() -> None:
             assert {member.journal.first_index for member in members.running.values()} == {1}
             await members.start(away)
             await until(client.status, equal_rows)
+
+
+async def test_no_cut_takes_what_follows_a_copy_that_was_offered_while_it_was_prepared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = msgspec.structs.replace(SMALL, journal_segment_bytes=64 * 1024)
+    with cluster_folder(members=1, limits=limits) as config:
+        async with members_of(config) as (members, client):
+            member, prepared = members.running[1], trio.Event()
+            sync, cut, cuts = member.store.sync, member.driver.cut, list[int]()
+
+            def offered_meanwhile() -> int:
+                member._copies._holds.use(2, 1, float("inf"))
+                return sync()
+
+            def note(below: int) -> None:
+                cuts.append(below)
+                cut(below)
+                prepared.set()
+
+            monkeypatch.setattr(member.store, "sync", offered_meanwhile)
+            monkeypatch.setattr(member.driver, "cut", note)
+            for _ in range(40):
+                await client.commit(Touch(b"x" * 16_000), deadline=soon())
+            with trio.fail_after(PATIENCE_S):
+                await prepared.wait()
+            assert cuts == [1]
 
 
 async def test_the_level_is_not_raised_above_what_all_programs_know() -> None:
