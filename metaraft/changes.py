@@ -86,9 +86,8 @@ class Changes:
         elif self._asked is not None and self._place is None and status.state != "leader":
             self._fail(not_leader(status.leader))
         elif due is not None:
-            error = self._why_not(due, self._now)
-            assert error is not None, "the core adds what it does not refuse"
-            self._fail(error)
+            said = f"{_words(due)} was not begun: what stood in its way is over already"
+            self._fail(self._why_not(due, self._now) or Unavailable("ChangeUnderWay", said))
         if self._place is not None and status.state != "leader" and self._place[0] > status.commit:
             self._fail(OutcomeUnknown("LeadershipLost", "leadership ended while the change was in the log"))
         if self._moving is not None and status.transfer is None:

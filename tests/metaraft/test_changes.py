@@ -111,6 +111,15 @@ def test_what_may_not_be_when_its_turn_comes_is_refused_for_its_own_reason() -> 
     assert leader.cluster.leads(0)
 
 
+def test_a_change_that_the_core_did_not_take_and_no_longer_refuses_is_to_be_asked_for_again() -> None:
+    leader = Leader()
+    reply = leader.retire()
+    leader.rounds(1)
+    leader.changes.proposed(Retire(2, "2.1"), None, leader.cluster.cores[0].status)
+    assert failure(reply).code == "ChangeUnderWay"
+    assert leader.retire().open
+
+
 def _in_the_log(leader: Leader) -> tuple[Kept, tuple[int, int]]:
     """A retirement that the leader has appended and nobody else has."""
     reply = leader.retire()
