@@ -8,6 +8,9 @@ import errno
 import os
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Codes of a disk that is full, or is so for this user."""
+
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -17,9 +20,11 @@ def allocate(descriptor: int, offset: int, length: int) -> bool:
     Not `os.posix_fallocate`: where the file system cannot, glibc writes a byte into every block, and so over what
     another thread writes there meanwhile.
     """
-    if _libc.fallocate(descriptor, 0, ctypes.c_int64(offset), ctypes.c_int64(length)) == 0:
-        return True
-    code = ctypes.get_errno()
+    code = errno.EINTR
+    while code == errno.EINTR:
+        if _libc.fallocate(descriptor, 0, ctypes.c_int64(offset), ctypes.c_int64(length)) == 0:
+            return True
+        code = ctypes.get_errno()
     if code in _UNSUPPORTED:
         return False
     raise OSError(code, os.strerror(code))

@@ -8,8 +8,9 @@ raises `JournalFailed`. Formats are in `journal_records`, files in `journal_segm
 Memory is bounded: eight bytes per entry, the newest entries up to `limits.journal_cache_bytes`, and what is not synced
 yet. Older entries are read from their segments (`journal_older`).
 
-All methods may be called from any thread. `_state` guards memory and is held only for moments; `_io` is held by the one
-call that writes.
+All methods may be called from any thread. `_state` guards memory; it is never held while anything is written or synced,
+but while older entries are read from their segments, and while a full segment's disk is asked for its room. `_io` is
+held by the one call that writes.
 
 Source: Ongaro, 'Consensus: Bridging Theory and Practice', 3.8 and 5.1; 'Can Applications Recover from fsync Failures?'
 (ATC 2020) for never trying an fsync again.
@@ -23,6 +24,7 @@ from typing import NoReturn, Self
 
 from cluster.errors import Refused
 from cluster.limits import GIB, Limits
+from metaraft.files import FULL
 from metaraft.journal_disk import Disk, write_all
 from metaraft.journal_older import Older
 from metaraft.journal_recent import Recent
@@ -343,7 +345,7 @@ class Journal:
             try:
                 self._disk.allocate(segment.fd, segment.allocated, self._room)
             except OSError as error:
-                if error.errno != errno.ENOSPC:
+                if error.errno not in FULL:
                     self._fail(error)
             else:
                 segment.allocated += self._room

@@ -22,6 +22,7 @@ from cluster.errors import UNDECODABLE, Corrupt, Refused, TrilithError, Unavaila
 from cluster.limits import MIB
 from cluster.log import get_logger
 from metaraft.applier import DiskFailed, failing_disk
+from metaraft.files import FULL
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
 from metaraft.snapshot_copy import Copied, FileSink, damaged, require_room, verify_copy
@@ -43,7 +44,7 @@ RETRY_S = 1.0
 ALIVE_S = 10.0
 """While the copy is verified the leader is told this often that its log is still needed."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (*FULL, errno.EFBIG)
 
 _log = get_logger("metaraft")
 _decode_copied = msgspec.msgpack.Decoder(Copied).decode

@@ -11,7 +11,6 @@ Rules:
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 import shutil
@@ -28,7 +27,7 @@ from metaraft import answering, machine
 from metaraft.comparing import POINT_MS, POINTS_TOLD, Point
 from metaraft.condemned import refuse_condemned
 from metaraft.core_membership import CHANGE, NOBODY, Membership, is_batch
-from metaraft.files import allocate, sync_directory
+from metaraft.files import FULL, allocate, sync_directory
 from metaraft.lmdb_rows import LmdbReader, LmdbRows, checked_rows, errors, translated
 from metaraft.machine import Machine
 from metaraft.rows import MEMBERSHIP_KEY, SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash
@@ -350,7 +349,7 @@ class Store:
             can = allocate(file, used, self._room_bytes)
             self._room_end = used + self._room_bytes if can else _NO_END
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in FULL:
                 raise
         finally:
             os.close(file)

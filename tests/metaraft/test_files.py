@@ -32,15 +32,39 @@ def test_a_call_that_fails_says_why(tmp_path: Path) -> None:
 
 
 class _Unable:
-    """A file system that cannot allocate."""
+    """A file system that answers fallocate(2) with these errors, the last one for ever. (0: with success.)"""
 
-    asked = 0
+    def __init__(self, *codes: int) -> None:
+        self.asked = 0
+        self._codes = list(codes)
 
     def fallocate(self, *_: object) -> int:
         """Fails as fallocate(2) does there."""
         self.asked += 1
-        ctypes.set_errno(errno.EOPNOTSUPP)
-        return -1
+        code = self._codes.pop(0) if len(self._codes) > 1 else self._codes[0]
+        ctypes.set_errno(code)
+        return -1 if code else 0
+
+
+def test_a_call_that_a_signal_interrupts_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted = _Unable(errno.EINTR, errno.EINTR, 0)
+    monkeypatch.setattr(files, "_libc", interrupted)
+    assert allocate(0, 0, MIB)
+    assert interrupted.asked == 3
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_store_whose_disk_or_quota_is_full_asks_for_room_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    new_store(tmp_path / "s").close()
+    store = Store.open(tmp_path / "s", cluster_id=CLUSTER, limits=Limits(map_bytes=64 * MIB, room_bytes=MIB))
+    full = _Unable(code)
+    monkeypatch.setattr(files, "_libc", full)
+    store.make_room()
+    store.make_room()
+    assert full.asked == 2
+    store.close()
 
 
 def test_a_store_whose_file_system_cannot_allocate_is_not_written_to_and_not_asked_again(
@@ -49,7 +73,7 @@ def test_a_store_whose_file_system_cannot_allocate_is_not_written_to_and_not_ask
     new_store(tmp_path / "s").close()
     store = Store.open(tmp_path / "s", cluster_id=CLUSTER, limits=Limits(map_bytes=64 * MIB, room_bytes=MIB))
     before = (tmp_path / "s" / DATA_FILE).stat()
-    unable = _Unable()
+    unable = _Unable(errno.EOPNOTSUPP)
     monkeypatch.setattr(files, "_libc", unable)
     store.make_room()
     store.make_room()

@@ -370,11 +370,12 @@ class FullDisk(Disk):
     """A disk that others fill."""
 
     full = False
+    code = errno.ENOSPC
 
     def allocate(self, fd: int, offset: int, length: int) -> None:
         """Allocate, if there is space."""
         if self.full:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(self.code, os.strerror(self.code))
         super().allocate(fd, offset, length)
 
     def create(self, path: Path) -> int:
@@ -405,6 +406,16 @@ def test_what_is_added_fits_into_the_room_made_ahead_when_the_disk_is_full(folde
     again = opened(folder, limits)
     assert again.last_index == 81
     again.close()
+
+
+def test_room_beyond_the_quota_is_room_on_a_full_disk(folder: Path) -> None:
+    disk = FullDisk()
+    disk.code = errno.EDQUOT
+    journal = opened(folder, Limits(journal_segment_bytes=64 * KIB), disk)
+    disk.full = True
+    journal.make_room()
+    filled(journal, 1)
+    journal.close()
 
 
 def test_room_that_cannot_be_made_because_the_disk_fails_fails_the_journal(folder: Path) -> None:
