@@ -10,7 +10,7 @@ from metaraft.addresses import new_address
 from metaraft.core import Membership, Seat
 from metaraft.core_membership import is_incarnation
 from metaraft.members.folders import incarnation_of, prepare_successor
-from metaraft.members.notes import Plan, make_note, noted
+from metaraft.members.notes import Plan, make_note, noted, sole_command
 from metaraft.members.operating import DIR, config_of, operate, quiet
 from metaraft.members.operator import Member, Operator, member_of
 from metaraft.members.replacing import Replacement
@@ -96,13 +96,18 @@ def replace(name: str, address: str, elsewhere: bool, anew: bool, directory: str
             f"{name} is the only member: nobody could feed a successor. Make a new cluster of a snapshot: "
             "`trilith snapshot restore FILE DIRECTORY`",
         )
+    with sole_command(config, node):
+        _replace(config, node, address=address, elsewhere=elsewhere, anew=anew, yes=yes)
+
+
+def _replace(config: Config, node: MemberConfig, *, address: str, elsewhere: bool, anew: bool, yes: bool) -> None:
     found = noted(config, node)
     plan = None if anew else found
     if plan is not None and (address not in ("", plan.address) or elsewhere != plan.elsewhere):
         raise Refused(
             "OtherReplacement",
-            f"a replacement of {name} is under way, at {plan.address or 'the same address'}; end it first by "
-            f"`trilith member replace {name}{_options(plan)}`, or give its successor up by --anew",
+            f"a replacement of {node.name} is under way, at {plan.address or 'the same address'}; end it first by "
+            f"`trilith member replace {node.name}{_options(plan)}`, or give its successor up by --anew",
         )
 
     async def act(operator: Operator) -> None:
@@ -170,9 +175,10 @@ def prepare(name: str, incarnation: str, listen: str, directory: str | None) -> 
     async def act(operator: Operator) -> None:
         _refuse_unawaited(node, incarnation, (await operator.leader()).in_force.seats[node.slot])
 
-    if incarnation_of(config.path(node.directory)) != incarnation:
-        operate(config, act)
-    prepare_successor(config, node, incarnation, listen=listen)
+    with sole_command(config, node):
+        if incarnation_of(config.path(node.directory)) != incarnation:
+            operate(config, act)
+        prepare_successor(config, node, incarnation, listen=listen)
     click.echo(
         f"made {config.path(node.directory)}; start it: python -P -m metaraft --config {FILE_NAME} --node {name}"
     )

@@ -5,19 +5,24 @@ Rules:
 * `FOLDER.made` names each incarnation that a folder was made for here, before the folder had its name. It stays: an
   incarnation is one life of a disk, and whoever was made once and is lost may have voted.
 * A note is on the disk when the call returns, wholly or not at all.
+* One command at a time reads and writes them: it holds `FOLDER.replacing.lock`, which stays, for as long as it runs.
 """
 
+import contextlib
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from cluster.config import Config, MemberConfig
-from cluster.errors import UNDECODABLE, Corrupt
+from cluster.errors import UNDECODABLE, Corrupt, Refused
 from metaraft.files import sync_directory, write_file
 
 PLAN_SUFFIX = ".replacing"
+LOCK_SUFFIX = ".replacing.lock"
 MADE_SUFFIX = ".made"
 
 
@@ -28,6 +33,21 @@ class Plan(msgspec.Struct, frozen=True):
     successor: str
     address: str = ""
     elsewhere: bool = False
+
+
+@contextlib.contextmanager
+def sole_command(config: Config, node: MemberConfig) -> Iterator[None]:
+    """Keep every other command from a member's folder and notes. Raises Refused (ReplacementUnderWay), OSError."""
+    file = _beside(config, node, LOCK_SUFFIX)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(
+                "ReplacementUnderWay", f"another command replaces {node.name} here; let it end, and repeat this"
+            ) from None
+        yield
 
 
 def note_file(config: Config, node: MemberConfig) -> Path:
@@ -53,6 +73,12 @@ def make_note(config: Config, node: MemberConfig, *, address: str, elsewhere: bo
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, msgspec.json.encode(plan))
     return plan
+
+
+def forget_note(config: Config, node: MemberConfig, plan: Plan) -> None:
+    """A replacement is over; another one that was noted meanwhile stays. Raises Corrupt (BadNote)."""
+    if noted(config, node) == plan:
+        note_file(config, node).unlink()
 
 
 def was_made(config: Config, node: MemberConfig, incarnation: str) -> bool:

@@ -7,7 +7,7 @@ Rules:
   ends by itself, its folder is set aside, and only then is a successor made in its place, wholly or not at all.
 * A successor is made once. One whose folder is lost, though it was made or votes, is retired like any other member, and
   another is chosen: what the lost one promised is not asked of it.
-* Nothing is deleted.
+* Nothing is deleted. Whoever runs a replacement holds `notes.sole_command`, and has read the plan under it.
 """
 
 from typing import Protocol
@@ -19,7 +19,7 @@ from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.supervisor import ask_to_start
 from metaraft.core import Admit, Retire, Seat
 from metaraft.members.folders import Held, incarnation_of, prepare_successor, set_aside
-from metaraft.members.notes import Plan, make_note, note_file, was_made
+from metaraft.members.notes import Plan, forget_note, make_note, was_made
 from metaraft.members.operator import PAUSE_S, Operator, may_be_done
 from metaraft.wire import MembersAnswer
 
@@ -64,7 +64,7 @@ class Replacement:
         if not seat.voter:
             await self._fed(seat)
             await self._admitted()
-        note_file(self._config, self._node).unlink(missing_ok=True)
+        forget_note(self._config, self._node, self._plan)
         self._tell(f"{self._node.name} is replaced: incarnation {self._plan.successor} votes in slot {self._plan.slot}")
 
     async def _retired(self) -> Seat:
@@ -78,7 +78,7 @@ class Replacement:
                 if leader.committed:
                     return seat
             elif plan.successor in seat.retired:
-                note_file(self._config, self._node).unlink(missing_ok=True)
+                forget_note(self._config, self._node, plan)
                 raise Refused("ReplacedAgain", f"{self._node.name} was replaced once more meanwhile; begin anew")
             else:
                 await self._retire(leader, last=trio.current_time() > deadline)
@@ -118,8 +118,9 @@ class Replacement:
         """The successor's folder is there and its process is asked for."""
         if incarnation_of(self._folder) != self._plan.successor:
             with await self._ended():
-                await trio.to_thread.run_sync(self._set_aside)
-                await trio.to_thread.run_sync(self._prepare, self._plan.address or seat.address)
+                if incarnation_of(self._folder) != self._plan.successor:  # that may have taken long
+                    await trio.to_thread.run_sync(self._set_aside)
+                    await trio.to_thread.run_sync(self._prepare, self._plan.address or seat.address)
         if await self._answers():
             return
         if ask_to_start(self._config.path(self._config.run), self._node.name):

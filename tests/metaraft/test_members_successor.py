@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 import trio
+from click.testing import CliRunner
 
 from cluster.config import FILE_NAME, Config, MemberConfig, UnixAddress
 from cluster.errors import Corrupt, Refused, Unavailable
@@ -18,9 +20,18 @@ from cluster.exits import RoleExit
 from metaraft.addresses import new_address
 from metaraft.core import Admit, Change, Seat
 from metaraft.members import replacing
-from metaraft.members.__main__ import needed
-from metaraft.members.folders import incarnation_of, prepare_successor
-from metaraft.members.notes import MADE_SUFFIX, make_note, note_file, note_made, noted, was_made
+from metaraft.members.__main__ import needed, prepare, replace
+from metaraft.members.folders import Held, incarnation_of, prepare_successor
+from metaraft.members.notes import (
+    MADE_SUFFIX,
+    forget_note,
+    make_note,
+    note_file,
+    note_made,
+    noted,
+    sole_command,
+    was_made,
+)
 from metaraft.members.operator import Operator, connected
 from metaraft.members.replacing import Replacement
 from metaraft.seating import first_seats
@@ -117,6 +128,25 @@ async def test_a_successor_whose_disk_is_lost_before_it_voted_comes_back_as_anot
         assert not note_file(made.members.config, made.node).exists()
 
 
+async def test_a_successor_that_was_made_while_the_old_process_was_waited_for_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with site() as made:
+        config = made.members.config
+        plan = make_note(config, made.node, address="", elsewhere=False)
+        real = Held.take
+
+        def take(folder: Path) -> Held | None:
+            if not folder.exists():
+                prepare_successor(config, made.node, plan.successor, listen="")
+            return real(folder)
+
+        monkeypatch.setattr(Held, "take", take)
+        await made.replace()
+        assert not [text for text in made.told if "set aside" in text]
+        assert incarnation_of(made.folder) == plan.successor
+
+
 async def test_a_successor_that_votes_and_is_lost_comes_back_as_another_though_it_is_noted_still() -> None:
     async with site() as made:
         config = made.members.config
@@ -197,6 +227,32 @@ async def test_on_another_host_only_whom_the_members_wait_for_is_made() -> None:
             assert done.returncode == 1
             assert code in done.stderr
             assert not made.folder.exists()
+
+
+@pytest.mark.parametrize(("command", "arguments"), [(replace, ["meta-3", "--yes"]), (prepare, ["meta-3", FIRST])])
+def test_one_command_at_a_time_deals_with_a_members_folder(command: click.Command, arguments: list[str]) -> None:
+    with cluster_folder() as config:
+        node, folder = some_member(config)
+        with sole_command(config, node):
+            done = CliRunner().invoke(command, [*arguments, "--dir", config.base])
+            assert done.exit_code == 1
+            assert "ReplacementUnderWay" in done.stderr
+        assert not folder.exists()
+        assert noted(config, node) is None
+        with sole_command(config, node), sole_command(config, config.member[0]):
+            pass
+
+
+def test_whose_replacement_is_over_forgets_no_other_one() -> None:
+    with cluster_folder() as config:
+        node = config.member[2]
+        first = make_note(config, node, address="", elsewhere=False)
+        second = make_note(config, node, address="", elsewhere=False)
+        forget_note(config, node, first)
+        assert noted(config, node) == second
+        for _ in range(2):
+            forget_note(config, node, second)
+            assert noted(config, node) is None
 
 
 @pytest.mark.parametrize(("slots", "said"), [(3, "2 of the other 2 voters"), (5, "3 of the other 4 voters")])
