@@ -87,19 +87,39 @@ def save(config: Config, me: NodeIdentity, file: Path, *, replace: bool, watcher
 
 @contextlib.contextmanager
 def _opened(partial: Path) -> Iterator[int]:
-    """The file that is written, for this process alone; it is not there afterwards."""
-    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """The file that is written, for this process alone; it is not there afterwards, unless as another's."""
+    descriptor = _locked(partial)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused("SaveUnderWay", f"another process writes {partial}") from None
         try:
             yield descriptor
         finally:
-            partial.unlink(missing_ok=True)
+            if _is_named(partial, descriptor):
+                partial.unlink()
     finally:
+        os.close(descriptor)  # and no sooner: under the lock the name is no other's
+
+
+def _locked(partial: Path) -> int:
+    """A descriptor of the file of that name, held by this process. Whoever held it before has given the file its own
+    name, or removed it: then another one is begun."""
+    while True:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise Refused("SaveUnderWay", f"another process writes {partial}") from None
+        if _is_named(partial, descriptor):
+            return descriptor
         os.close(descriptor)
+
+
+def _is_named(file: Path, descriptor: int) -> bool:
+    """Whether it is this file that has the name."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 async def _save_from_any(

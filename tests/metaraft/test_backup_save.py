@@ -1,6 +1,8 @@
 """Saving from members that run: all that was acknowledged is in the file, or there is no file."""
 
+import contextlib
 import errno
+import fcntl
 import os
 import resource
 import shutil
@@ -296,6 +298,39 @@ async def test_two_saves_to_one_file_are_one_too_many(tmp_path: Path) -> None:
             assert len([done for done in results if isinstance(done, Manifest)]) == 1
             assert next(done for done in results if isinstance(done, str)) in ("SaveUnderWay", "FileExists")
             assert verify(tmp_path / "file")
+
+
+def test_a_snapshot_that_was_just_finished_is_not_taken_for_one_that_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another save gives its file the name between this one's open and lock."""
+    file, partial = tmp_path / "file", tmp_path / "file.partial"
+    partial.write_text("whole")
+    real = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        if not file.exists():
+            partial.rename(file)
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with save_module._opened(partial) as descriptor:
+        os.ftruncate(descriptor, 0)
+        assert file.read_text() == "whole"
+    assert names_in(tmp_path) == ["file"]
+
+
+def test_who_has_finished_does_not_remove_what_another_has_begun(tmp_path: Path) -> None:
+    file, partial = tmp_path / "file", tmp_path / "file.partial"
+    with contextlib.ExitStack() as other:
+        with save_module._opened(partial):
+            with pytest.raises(Refused) as refused, save_module._opened(partial):
+                pass
+            assert refused.value.code == "SaveUnderWay"
+            partial.rename(file)
+            other.enter_context(save_module._opened(partial))
+        assert names_in(tmp_path) == ["file", "file.partial"]
+    assert names_in(tmp_path) == ["file"]
 
 
 async def test_a_client_that_goes_away_stops_the_copy(tmp_path: Path) -> None:
