@@ -16,6 +16,7 @@ from chaos import copy_command, fault_commands, sim_commands, storage_commands
 from chaos import listings as listings_run
 from chaos.sim import campaign, simulate
 from chaos.sim.transcript import Transcript
+from cluster.cli.interrupts import interrupt_as_itself
 
 SEEDS = 200
 """Seeds of `sim` if none are named."""
@@ -54,7 +55,8 @@ def bench(seconds: float, folder: Path | None, json_file: Path | None) -> None:
         async def measure() -> bench_run.Report:
             return await bench_run.run(Path(name), seconds=seconds, say=click.echo)
 
-        report = trio.run(measure)
+        with interrupt_as_itself():
+            report = trio.run(measure)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
 
@@ -70,7 +72,9 @@ def listings(few: int, many: int, rounds: int) -> None:
         async def compare() -> list[listings_run.PageCost]:
             return await listings_run.run(Path(name, "c"), few=few, many=many, rounds=rounds, say=_say)
 
-        for cost in trio.run(compare):
+        with interrupt_as_itself():
+            costs = trio.run(compare)
+        for cost in costs:
             click.echo(f"{cost.page:<22} {cost.few_ms:>8} ms  {cost.many_ms:>8} ms  ratio {cost.ratio}")
 
 

@@ -8,6 +8,7 @@ import msgspec
 import trio
 
 from chaos import copying
+from cluster.cli.interrupts import interrupt_as_itself
 
 
 @click.command()
@@ -33,7 +34,8 @@ def copy(mib: int, tail_mib: int, seconds: float, folder: Path | None, json_file
                 say=lambda text: click.echo(text, err=True),
             )
 
-        report = trio.run(measure)
+        with interrupt_as_itself():
+            report = trio.run(measure)
     text = msgspec.json.format(msgspec.json.encode(report)).decode()
     click.echo(text)
     if json_file is not None:

@@ -22,6 +22,7 @@ from chaos.ending import Ended, unless_ended
 from chaos.failed_syncs import Fault
 from chaos.ledger import Run
 from chaos.turns import Extent
+from cluster.cli.interrupts import interrupt_as_itself
 
 DEFAULT_FAULTS = 20
 
@@ -91,7 +92,8 @@ def _conduct(what: str, file: Path | None, conduct: Callable[[Path], Awaitable[R
     folder = Path(tempfile.mkdtemp(prefix=f"trilith-{what}-"))
     keep = True
     try:
-        run = trio.run(unless_ended, functools.partial(conduct, folder / "c"))
+        with interrupt_as_itself():
+            run = trio.run(unless_ended, functools.partial(conduct, folder / "c"))
         keep = bool(run.violations or run.lost)
     except Ended:
         keep = False

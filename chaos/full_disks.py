@@ -29,6 +29,7 @@ from chaos.load import Load
 from chaos.members import Members
 from chaos.roles import Roles
 from chaos.turns import Extent, run_turns
+from cluster.cli.interrupts import interrupt_as_itself
 from cluster.config import FILE_NAME, dump
 from cluster.limits import MIB
 
@@ -237,13 +238,14 @@ class _Fills:
 
 
 def main() -> None:
-    """From the command line, in a mount namespace of its own. Told to end (SIGTERM), it writes no report."""
+    """From the command line, in a mount namespace of its own. Told to end, it writes no report."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     folder, target, lasting, seed, clients, report = sys.argv[1:]
     extent = msgspec.json.decode(lasting, type=Extent)
     try:
-        run = trio.run(unless_ended, partial(_conduct, Path(folder), target, extent, int(seed), int(clients)))
-    except Ended:
+        with interrupt_as_itself():
+            run = trio.run(unless_ended, partial(_conduct, Path(folder), target, extent, int(seed), int(clients)))
+    except (Ended, KeyboardInterrupt):
         sys.exit(1)
     Path(report).write_bytes(msgspec.json.encode(run))
 

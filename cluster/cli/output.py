@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from cluster.cli.interrupts import interrupt_as_itself
 from cluster.errors import Corrupt, OutcomeUnknown, TrilithError, Unavailable
 from cluster.exits import CommandExit
 
@@ -49,7 +50,8 @@ def command[**P](function: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             try:
-                function(*args, **kwargs)
+                with interrupt_as_itself():
+                    function(*args, **kwargs)
             except BrokenPipeError:
                 raise
             except (TrilithError, OSError) as error:

@@ -110,19 +110,34 @@ def _replace(config: Config, node: MemberConfig, *, address: str, elsewhere: boo
             f"`trilith member replace {node.name}{_options(plan)}`, or give its successor up by --anew",
         )
 
-    async def act(operator: Operator) -> None:
+    async def look(operator: Operator) -> Membership:
         leader = await operator.leader()
         _refuse_what_costs_the_quorum(leader.in_force, leader, node)
-        _tell_plan(config, node, plan, plan.address if plan else address, elsewhere=elsewhere)
-        say(f"  {needed(leader.in_force, node)}")
-        if anew and found is not None:
-            say(f"  incarnation {found.successor}, which was to be its successor, counts for nothing either")
-        if not yes and not click.confirm("Go on?", err=True):
-            raise Refused("NotConfirmed", "nothing was changed")
-        made = plan or make_note(config, node, address=address, elsewhere=elsewhere)
+        return leader.in_force
+
+    seats = operate(config, look)
+    _tell_plan(config, node, plan, plan.address if plan else address, elsewhere=elsewhere)
+    say(f"  {needed(seats, node)}")
+    if anew and found is not None:
+        say(f"  incarnation {found.successor}, which was to be its successor, counts for nothing either")
+    if not yes:
+        _confirm()
+    made = plan or make_note(config, node, address=address, elsewhere=elsewhere)
+
+    async def act(operator: Operator) -> None:
         await Replacement(operator, node, made, say).run()
 
     operate(config, act)
+
+
+def _confirm() -> None:
+    """Raises Refused (NotConfirmed). Nothing is connected meanwhile: a person may take long, or go away."""
+    try:
+        confirmed = click.confirm("Go on?", err=True)
+    except click.Abort:  # Ctrl-C, or nobody is there
+        confirmed = False
+    if not confirmed:
+        raise Refused("NotConfirmed", "nothing was changed")
 
 
 def _options(plan: Plan) -> str:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import structlog
+import trio
 from click.testing import CliRunner
 
-from chaos import ledger
+from chaos import fault_commands, ledger
 from chaos.__main__ import main
 
 
@@ -32,6 +34,23 @@ def test_a_ledger_with_a_loss_or_a_violation_ends_with_one(tmp_path: Path, facts
     ledger.append(file, run_of("leader", **facts))
     ledger.append(file, run_of("leader"))
     assert CliRunner().invoke(main, ["ledger", str(file), "--json"]).exit_code == 1
+
+
+def test_a_run_that_is_interrupted_keeps_no_folder() -> None:
+    made: list[Path] = []
+
+    async def conduct(folder: Path) -> ledger.Run:
+        made.append(folder)
+        await trio.lowlevel.checkpoint()
+        raise KeyboardInterrupt
+
+    before = structlog.get_config()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fault_commands._conduct("kill", None, conduct)
+    finally:
+        structlog.configure(**before)
+    assert not made[0].parent.exists()
 
 
 def test_a_file_that_is_no_ledger_is_told(tmp_path: Path) -> None:

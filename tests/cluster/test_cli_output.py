@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.cli.interrupts import interrupt_as_itself
 from cluster.cli.output import command, exit_code, human_bytes, meter, print_json, say, shown
 from cluster.errors import Corrupt, OutcomeUnknown, Refused, TrilithError, Unavailable
 from cluster.exits import CommandExit
@@ -80,6 +81,18 @@ def test_ctrl_c_and_wrong_command_lines_have_codes_of_their_own() -> None:
     assert ended.value.code == CommandExit.INTERRUPTED
     with pytest.raises(click.UsageError):
         wrong()
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, click.Abort])
+def test_an_interrupt_out_of_nurseries_is_itself_and_other_groups_pass(kind: type[BaseException]) -> None:
+    def group(*leaves: BaseException) -> BaseExceptionGroup[BaseException]:
+        return BaseExceptionGroup("outer", [BaseExceptionGroup("inner", [kind(), *leaves])])
+
+    with pytest.raises(kind) as itself, interrupt_as_itself():
+        raise group()
+    assert type(itself.value) is kind
+    with pytest.raises(BaseExceptionGroup), interrupt_as_itself():
+        raise group(OSError())
 
 
 @pytest.mark.probe
