@@ -64,6 +64,7 @@ class Backups:
         takes no more, or worse), Corrupt (StoreRot).
         """
         self._callers.refuse_but_operators(request)
+        _log.info("copy_asked", by=request.peer.name)  # whoever has half of it has seen that
         try:
             ask = decode_copy_ask(request.body)
         except UNDECODABLE as error:

@@ -8,7 +8,7 @@ import trio
 from structlog.testing import capture_logs
 
 from cluster.config import Address, ChunkdConfig, Config, MemberConfig, TcpAddress, UnixAddress, address
-from cluster.errors import Refused, TrilithError
+from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.frames import Frame, Kind
 from cluster.identity import OPERATOR_NAME
 from cluster.rpc import Channel, Peer, Request, TransferPool
@@ -96,6 +96,19 @@ async def test_no_stranger_changes_members_moves_the_leader_or_has_a_copy(tmp_pa
             with (tmp_path / "file").open("wb") as target, pytest.raises(Refused) as refused:
                 await fetch(pool, "meta-1", 0, target.fileno(), Watcher())
             assert refused.value.code == "NotAnOperator"
+
+
+async def test_a_copy_is_logged_with_who_asked_though_it_is_never_finished(tmp_path: Path) -> None:
+    with cluster_folder(members=1) as config, capture_logs() as logs:
+        async with members_of(config) as (members, _):
+            where = address(config.member[0].listen, config.base)
+            who = identity(config, OPERATOR_NAME)
+            pool = TransferPool(where, "meta-1", SERVICE, who, config.limits, config.timings)
+            async with members.running[1].copying:  # so that none is made
+                with (tmp_path / "file").open("wb") as target, pytest.raises(Unavailable):
+                    await fetch(pool, "meta-1", 0, target.fileno(), Watcher())
+    assert [line["by"] for line in logs if line["event"] == "copy_asked"] == [OPERATOR_NAME]
+    assert not [line for line in logs if line["event"] == "copy_sent"]
 
 
 async def test_a_change_is_logged_with_who_asked_and_no_successor_without_a_folder_to_be_is_taken() -> None:
