@@ -1,7 +1,8 @@
 """The local supervisor: starts the processes of one machine, restarts what dies, ends all in order.
 
 Rules: a role that ends with a code of `NOT_RESTARTED` stays down and is named, until somebody who has seen to it asks
-for it (`ask_to_start`: a file NAME.start in the run folder, and SIGUSR1); any other end is followed by a restart with
+for it (`ask_to_start`: a file NAME.start in the run folder, and SIGUSR1; it counts too while the role is about to end,
+and is met once the role has said that it serves); any other end is followed by a restart with
 back-off (doubling, and back to the least once it has said that it serves, or after some seconds of life). All start at
 once, and end in order: HTTP and background work, then consensus, then data. It knows no role's inside: it starts
 modules by name (`python -P -m ROLE`). Its own lock file says that it lives; its children die with it, and the next
@@ -262,11 +263,24 @@ class Supervisor:
         with self._tolerated(f"the pid file of {child.name}"):
             write_pid(pid_file, child.process.pid)
         try:
-            return await _ended(child.process)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_readiness, child, ready)
+                code = await _ended(child.process)
+                nursery.cancel_scope.cancel()
+            return code
         finally:
-            child.was_ready = _said_ready(ready)
+            child.was_ready |= _said_ready(ready)
+            os.close(ready)
             with self._tolerated(f"the pid file of {child.name}"):
                 pid_file.unlink(missing_ok=True)
+
+    async def _watch_readiness(self, child: Child, ready: int) -> None:
+        """Note that a child serves. Whoever asked for it before has it."""
+        await _readable(ready)
+        if _said_ready(ready):
+            child.was_ready = True
+            if not child.stopping.is_set():
+                child.wanted = trio.Event()
 
     def _start(self, command: list[str], log_file: Path) -> tuple[subprocess.Popen[bytes], int]:
         """The process, and the end of a pipe on which it says that it serves. Raises OSError."""
@@ -398,13 +412,11 @@ def set_aside(log_file: Path, bytes_max: int) -> None:
 
 
 def _said_ready(descriptor: int) -> bool:
-    """Whether anything was written into the pipe, whose end this is; closes it."""
+    """Whether anything was written into the pipe, whose end this is, since it was asked last."""
     try:
         return bool(os.read(descriptor, 1))
     except BlockingIOError:  # a child of the child still holds the other end
         return False
-    finally:
-        os.close(descriptor)
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:
@@ -424,7 +436,7 @@ async def _ended(process: subprocess.Popen[bytes]) -> int:
 
 
 async def _readable(handle: int) -> None:
-    """Wait until the process of a handle has ended."""
+    """Wait until the process of a handle has ended, or something stands in a pipe."""
     try:
         await trio.lowlevel.wait_readable(handle)
     finally:

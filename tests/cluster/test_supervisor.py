@@ -267,6 +267,32 @@ async def test_what_stays_down_is_started_again_when_somebody_asks_for_it(tmp_pa
 
 
 @pytest.mark.probe
+async def test_a_request_to_start_what_then_came_to_serve_is_met_and_starts_it_no_second_time(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "serve")
+    os.mkfifo(tmp_path / "end")
+    script = "echo life >> lives; read x < serve; echo 1 > /dev/fd/$TRILITH_READY_FD; read x < end; exit 78"
+    said = Said()
+    made = supervisor(tmp_path, said, chunk=shell(script))
+    child, run = made.children[1], tmp_path / "run"
+    with locked(run):
+        async with made.running():
+            with trio.fail_after(60):
+                while child.process is None:  # noqa: ASYNC110 - the supervisor tells nobody
+                    await trio.sleep(0.02)
+                ask_to_start(run, "chunk-1")
+                await child.wanted.wait()
+            await trio.to_thread.run_sync((tmp_path / "serve").write_text, "x\n")
+            with trio.fail_after(60):
+                while not child.was_ready:  # noqa: ASYNC110 - the supervisor tells nobody
+                    await trio.sleep(0.02)
+            await trio.to_thread.run_sync((tmp_path / "end").write_text, "x\n")
+            assert "ended with code 78 (CONFIG) and is not restarted" in await said.next()
+            assert not child.wanted.is_set()
+            assert made.given_up == {"chunk-1"}
+    assert (tmp_path / "lives").read_text() == "life\n"
+
+
+@pytest.mark.probe
 async def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
     said = Said()
     made = supervisor(tmp_path, said, api=["/nonexistent/program"])
