@@ -1,6 +1,8 @@
 """`python -P -m metaraft.members ...`: who has the slots, and how that is changed. `trilith member` runs it, with its
 arguments."""
 
+from pathlib import Path
+
 import click
 
 from cluster.cli.output import command, print_json, say, shown
@@ -161,9 +163,18 @@ def _tell_plan(config: Config, node: MemberConfig, plan: Plan | None, address: s
     if elsewhere:
         say(f"  the successor runs on another host, dialled at {address}; the folder here stays as it is")
     else:
-        say(f"  its folder {config.path(node.directory)} is set aside, not deleted")
+        say(f"  {folder_to_be(config.path(node.directory), begun=plan is not None)}")
         if address:
             say(f"  the successor is dialled at {address}")
+
+
+def folder_to_be(folder: Path, *, begun: bool) -> str:
+    """What becomes of a member's folder on this host, once its replacement is begun or before."""
+    if folder.exists():
+        return f"its folder {folder} is set aside, not deleted"
+    if begun:
+        return f"there is no folder at {folder} (any more)"
+    return f"there is no folder at {folder}: lost, or on another host? then run this there, or use --elsewhere"
 
 
 def needed(seats: Membership, node: MemberConfig) -> str:

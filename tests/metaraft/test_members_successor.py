@@ -20,7 +20,7 @@ from cluster.exits import RoleExit
 from metaraft.addresses import new_address
 from metaraft.core import Admit, Change, Seat
 from metaraft.members import replacing
-from metaraft.members.__main__ import needed, prepare, replace
+from metaraft.members.__main__ import folder_to_be, needed, prepare, replace
 from metaraft.members.folders import Held, incarnation_of, prepare_successor
 from metaraft.members.notes import (
     MADE_SUFFIX,
@@ -253,6 +253,23 @@ def test_whose_replacement_is_over_forgets_no_other_one() -> None:
         for _ in range(2):
             forget_note(config, node, second)
             assert noted(config, node) is None
+
+
+async def test_the_plan_says_that_there_is_no_folder_here_and_whoever_says_nothing_changes_nothing() -> None:
+    async with site() as made:
+        config = made.members.config
+        command = [sys.executable, "-P", "-m", "metaraft.members", "replace", "meta-3", "--dir", config.base]
+        done = await trio.run_process(command, stdin=b"", check=False, capture_stderr=True)
+        assert done.returncode == 1
+        assert b"lost, or on another host? then run this there, or use --elsewhere" in done.stderr
+        assert b"NotConfirmed" in done.stderr
+        assert noted(config, made.node) is None
+        assert (await made.seats())[3].incarnation == made.node.incarnation
+
+
+def test_the_plan_says_what_becomes_of_the_folder(tmp_path: Path) -> None:
+    assert "is set aside, not deleted" in folder_to_be(tmp_path, begun=False)
+    assert "another host" not in folder_to_be(tmp_path / "gone", begun=True)  # it was set aside already
 
 
 @pytest.mark.parametrize(("slots", "said"), [(3, "2 of the other 2 voters"), (5, "3 of the other 4 voters")])
