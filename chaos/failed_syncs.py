@@ -3,7 +3,8 @@
 The member must end with the code that says so and is not started again by itself: what a failed fsync left on the disk
 nobody knows. The others go on, and when it is started again, by an operator, nothing that was acknowledged is missing.
 A follower is started under strace, so that the calls of its start are among those that fail; to a leader strace is
-attached while it serves.
+attached while it serves. Without strace at work no call fails, and all would look well: a run in which it ends before
+the member, or in which no call was reached, is an error.
 """
 
 import math
@@ -20,7 +21,7 @@ from chaos.ledger import Run
 from chaos.load import Load
 from chaos.members import Members
 from chaos.roles import Roles
-from chaos.turns import Extent, run_turns
+from chaos.turns import Extent, Spared, run_turns
 from cluster.exits import RoleExit
 
 TARGETS = ("leader", "follower")
@@ -53,7 +54,7 @@ async def run(
 ) -> Run:
     """Let one call after the other fail, a member each, in a fresh cluster under `folder`; judge.
 
-    Raises RuntimeError without strace.
+    Raises RuntimeError (in groups) without strace, or if nothing failed.
     """
     strace = shutil.which("strace")
     if strace is None:
@@ -63,7 +64,39 @@ async def run(
         load = Load(roles.access(), clients=clients, keys=40, seed=seed, large=False)
         found = ledger.begun(f"{fault.call} {fault.error}", target, seed=seed, clients=clients)
         failures = _Failures(roles, members, load, found, strace, fault, say)
-        return await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn, say)
+        await run_turns(found, load, members, Extent(fault.last - fault.first + 1), failures.turn, say)
+    if not found.faults and not found.violations:
+        raise RuntimeError(f"{fault.call} number {fault.first} to {fault.last} was never reached: nothing failed")
+    return found
+
+
+def tracer_of(pid: int) -> int:
+    """The process that traces a process, or 0 (proc(5), status)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("TracerPid:"))
+
+
+async def ended(
+    process: subprocess.Popen[bytes],
+    *,
+    serves: Callable[[], bool],
+    traced: Callable[[], bool],
+    reached_s: float = REACHED_S,
+) -> bool:
+    """Wait until a member has ended; False: it has served for that long, and had no reason to.
+
+    Raises RuntimeError if it lives and serves, and is not traced.
+    """
+    until = math.inf
+    while process.poll() is None:
+        if until == math.inf and serves():
+            until = trio.current_time() + reached_s
+        if until < math.inf and not traced() and process.poll() is None:
+            raise RuntimeError(f"strace does not trace process {process.pid}, so nothing fails there")
+        if trio.current_time() > until:
+            return False
+        await trio.sleep(0.02)
+    return True
 
 
 class _Failures:
@@ -99,7 +132,8 @@ class _Failures:
         else:
             await trio.to_thread.run_sync(self._roles.stop, victim)
             self._roles.start(victim, wait=False, wrap=[*tracing, "-D"])
-            reached = await self._ended(victim)
+            pid = self._roles.processes[victim].pid
+            reached = await self._ended(victim, lambda: tracer_of(pid) != 0)
         failed = trio.current_time()
         if not reached:
             await trio.to_thread.run_sync(self._roles.stop, victim)
@@ -111,28 +145,23 @@ class _Failures:
         await trio.to_thread.run_sync(self._roles.wait_ready, victim)
         await self._members.wait_up()
         self._say(f"{call} {nth} of {victim}: {'failed, and it ended' if reached else 'was not reached'}")
+        if not reached:
+            raise Spared
         return failed
 
     async def _fail_running(self, victim: str, tracing: list[str]) -> bool:
         pid = self._roles.processes[victim].pid
         tracer = subprocess.Popen([*tracing, "-p", str(pid)], stderr=subprocess.DEVNULL)  # noqa: ASYNC220, S603 - strace
         try:
-            return await self._ended(victim)
+            return await self._ended(victim, lambda: tracer.poll() is None)
         finally:
             tracer.terminate()
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(tracer.wait)
 
-    async def _ended(self, victim: str) -> bool:
-        """Wait until the member has ended; False: it serves, and had no reason to."""
-        process, until = self._roles.processes[victim], math.inf
-        while process.poll() is None:
-            await trio.sleep(0.02)
-            if until == math.inf and self._roles.said(victim, "ready"):
-                until = trio.current_time() + REACHED_S
-            if trio.current_time() > until:
-                return False
-        return True
+    async def _ended(self, victim: str, traced: Callable[[], bool]) -> bool:
+        process = self._roles.processes[victim]
+        return await ended(process, serves=lambda: bool(self._roles.said(victim, "ready")), traced=traced)
 
     def _judge(self, victim: str, nth: int) -> None:
         code = self._roles.processes[victim].returncode

@@ -35,8 +35,13 @@ class Extent:
         )
 
 
+class Spared(Exception):
+    """What a turn was to break was not there to be broken: the turn is over, is no fault, and need not be repeated."""
+
+
 type Turn = Callable[[int], Awaitable[float | None]]
-"""One fault, given how many were before: the moment that it began, when all is whole again; None: it was missed."""
+"""One fault, given how many turns were before: the moment that it began, when all is whole again; None: it was missed.
+It may raise Spared, when all is whole again."""
 
 
 async def run_turns(
@@ -47,22 +52,22 @@ async def run_turns(
     A cluster that does not become whole, or takes no more writes, ends the run: that too is a violation, and told.
     """
     began = trio.current_time()
-    moments: list[float] = []
+    turns: list[tuple[float, bool]] = []  # when each began, and whether it was a fault
     async with trio.open_nursery() as nursery:
         nursery.start_soon(load.run)
         try:
-            while not extent.reached(len(moments), trio.current_time() - began):
+            while not extent.reached(len(turns), trio.current_time() - began):
                 with trio.fail_after(TURN_S_MAX):
                     await load.progress.acknowledged_since(trio.current_time())
-                    moments.append(await _hitting(turn, len(moments), run))
+                    turns.append(await turned(turn, len(turns), run))
         except trio.TooSlowError:
-            load.history.violations.append(f"fault {len(moments) + 1}: not whole again, or no writes, in time")
+            load.history.violations.append(f"fault {len(turns) + 1}: not whole again, or no writes, in time")
         stopped = trio.current_time()
         nursery.cancel_scope.cancel()
-    run.faults = len(moments)
-    run.samples[ledger.GAP] = [
-        round(load.progress.gap(start, stop), 4) for start, stop in zip(moments, [*moments[1:], stopped], strict=True)
-    ]
+    stops = [*(start for start, _ in turns[1:]), stopped]
+    gaps = [load.progress.gap(start, stop) for (start, fault), stop in zip(turns, stops, strict=True) if fault]
+    run.faults = len(gaps)
+    run.samples[ledger.GAP] = [round(gap, 4) for gap in gaps]
     say(f"reading {len(load.history.operations)} keys back, and judging")
     await load.read_back()
     await _compare(members, load)
@@ -76,12 +81,16 @@ async def run_turns(
     return run
 
 
-async def _hitting(turn: Turn, number: int, run: Run) -> float:
-    """The turn, again until it hits. Raises RuntimeError."""
+async def turned(turn: Turn, number: int, run: Run) -> tuple[float, bool]:
+    """The turn, again until it hits: when it began, and whether it was a fault. Raises RuntimeError."""
     for _ in range(MISSED_MAX):
-        moment = await turn(number)
+        began = trio.current_time()
+        try:
+            moment = await turn(number)
+        except Spared:
+            return began, False
         if moment is not None:
-            return moment
+            return moment, True
         run.count("missed")
     raise RuntimeError(f"{MISSED_MAX} faults in a row did not hit what they should")
 
