@@ -1,6 +1,7 @@
 """Folders with short paths, for Unix sockets, of real clusters.
 
-A cluster reserves tens of MiB that a file system takes seconds to free: that is done beside the tests that follow.
+A cluster reserves tens of MiB that a file system takes seconds to free: that is done beside the tests that follow. A
+folder that cannot be removed is told at the end, by its name: raised in its thread it would fail another test.
 """
 
 import shutil
@@ -10,7 +11,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_removals: list[threading.Thread] = []
+
+class Removals:
+    """Folders that are being removed, each in a thread."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._failures: list[Exception] = []
+
+    def begin(self, folder: str) -> None:
+        """Remove a folder with all that is in it."""
+        thread = threading.Thread(target=self._remove, args=(folder,))
+        thread.start()
+        self._threads.append(thread)
+
+    def wait(self) -> None:
+        """Wait until all are gone. Raises ExceptionGroup if some are not."""
+        while self._threads:
+            self._threads.pop().join()
+        if self._failures:
+            failures, self._failures = self._failures, []
+            raise ExceptionGroup("folders of tests are left behind", failures)
+
+    def _remove(self, folder: str) -> None:
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            error.add_note(f"as {folder} was removed")
+            self._failures.append(error)
+
+
+_removals = Removals()
 
 
 @contextmanager
@@ -20,12 +51,9 @@ def short_folder() -> Iterator[Path]:
     try:
         yield Path(name)
     finally:
-        removal = threading.Thread(target=shutil.rmtree, args=(name,))
-        removal.start()
-        _removals.append(removal)
+        _removals.begin(name)
 
 
 def wait_removed() -> None:
-    """Wait until all folders that are no longer used are gone."""
-    while _removals:
-        _removals.pop().join()
+    """Wait until all folders that are no longer used are gone. Raises ExceptionGroup if some are not."""
+    _removals.wait()

@@ -12,7 +12,7 @@ from chaos.crash_check import Found, Step, forgotten
 from chaos.crash_files import Files
 from chaos.crash_states import Recording, Report
 
-pytestmark = [pytest.mark.probe, pytest.mark.xdist_group("crash states")]  # they share a recording
+pytestmark = pytest.mark.probe
 
 OPERATIONS = 24
 

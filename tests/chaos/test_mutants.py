@@ -20,10 +20,11 @@ AT_ONCE = (
 def test_mutants_have_names_of_their_own_and_leave_the_code_as_it_was() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 12
     for mutant in MUTANTS:
-        right = vars(mutant.owner)[mutant.attribute]
+        places = [(mutant.owner, mutant.attribute), *((owner, attribute) for owner, attribute, _ in mutant.also)]
+        right = [vars(owner)[attribute] for owner, attribute in places]
         with mutant.planted():
-            assert vars(mutant.owner)[mutant.attribute] is not right
-        assert vars(mutant.owner)[mutant.attribute] is right
+            assert all(vars(owner)[name] is not each for (owner, name), each in zip(places, right, strict=True))
+        assert all(vars(owner)[name] is each for (owner, name), each in zip(places, right, strict=True))
 
 
 @pytest.mark.parametrize("name", AT_ONCE)

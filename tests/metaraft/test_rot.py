@@ -21,7 +21,7 @@ from metaraft.store import DATA_FILE, Store
 from tests.metaraft.members import SMALL, cluster_folder
 from tests.metaraft.stores import run
 
-pytestmark = [pytest.mark.probe, pytest.mark.xdist_group("rot")]  # they share a member
+pytestmark = pytest.mark.probe
 
 ENTRIES = 150
 LIMITS: Limits = msgspec.structs.replace(SMALL, journal_segment_bytes=64 * KIB)
