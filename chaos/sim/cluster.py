@@ -53,7 +53,8 @@ class Cluster:
         self.slots = tuple(range(1, (size or drawn) + 1))
         self.seats = Membership({slot: Seat(incarnation_of(slot)) for slot in self.slots})
         longest_s = 0.55 if self.colliding else Timings().election_timeout_max_s
-        # who is deposed and does not hear of it leads on for long here: no promise may rest on its stepping down
+        # twice the product's own: who is deposed and does not hear of it leads on for long here, for no promise may
+        # rest on its stepping down
         self.timings = Timings(election_timeout_max_s=longest_s, leader_fallback_s=2.0)
         self.limits = Limits(
             append_bytes_max=1 if self.plotted else draw.choice((512, 2 * KIB, 64 * KIB)),

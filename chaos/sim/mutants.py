@@ -1,7 +1,10 @@
-"""Planted faults: each takes one rule out of the product's code, and the simulator must notice.
+"""Planted faults: each takes one rule away, and the simulator must notice.
 
-A mutant replaces one attribute while its context lasts, for all simulated members, and says what it breaks and where
-the fault is known from: a row of the table of what the bare library does wrong (`library #N`), or the rule's source.
+A mutant replaces an attribute while its context lasts, for all simulated members, and says what it breaks and where the
+fault is known from: a row of the table of what the bare library does wrong (`library #N`), or the rule's source. They
+are planted in the product's code. Two rules are kept by code around LMDB and threads, for which the simulator has
+stand-ins: their faults are planted in `chaos.sim.database`, and show only that the judge sees what comes of them;
+docs/simulation.md names the tests of the product's own code.
 """
 
 import contextlib
@@ -12,9 +15,9 @@ import msgspec
 from pysyncobj.node import Node
 
 from chaos.sim.database import _APPLIED_KEY, Database
-from chaos.sim.process import Process
 from cluster.errors import TrilithError
 from metaraft import attempts, commits, core_log, core_member, journal, journal_segments, machine, snapshot_install
+from metaraft.core import Core, Ready
 from metaraft.core_elections import CANDIDATE, LEADER, Elector
 from metaraft.core_library import LibraryJournal, clock
 from metaraft.core_log import Accepted, Conflict, Log
@@ -169,23 +172,11 @@ def _forgets_its_vote(right: Any) -> Any:
 
 
 def _acknowledges_before_the_sync(right: Any) -> Any:
-    def turn(self: Process) -> None:
-        later = self.later
+    def step(self: Core, **given: Any) -> Ready:
+        ready: Ready = right(self, **given)
+        return msgspec.structs.replace(ready, appends=[*ready.appends, *ready.messages], messages=[])
 
-        def early(delay_s: float, what: Callable[..., None], *arguments: Any) -> None:
-            if what == self._sync:
-                for slot, message in arguments[0].messages:
-                    self._send(slot, message)
-                arguments = (msgspec.structs.replace(arguments[0], messages=[]),)
-            later(delay_s, what, *arguments)
-
-        self.later = early  # type: ignore[method-assign]
-        try:
-            right(self)
-        finally:
-            del self.later
-
-    return turn
+    return step
 
 
 def _trusts_the_page_cache(disk: Disk, segment: journal_segments.Segment, _room: int) -> None:
@@ -218,6 +209,8 @@ def _ignores_a_failed_sync(right: Any) -> Any:
 
 
 def _applies_the_last_entry_again(right: Any) -> Any:
+    """In the simulator's database: `metaraft.store` keeps rows and applied index together by a transaction of LMDB."""
+
     def open_again(self: Database, rows: Any, limits: Any) -> None:
         applied = int.from_bytes(rows.get(_APPLIED_KEY) or b"", "big")
         rows.put(_APPLIED_KEY, max(applied - 1, min(applied, 1)).to_bytes(8, "big"))
@@ -227,6 +220,9 @@ def _applies_the_last_entry_again(right: Any) -> Any:
 
 
 def _begins_anew_anywhere(right: Any) -> Any:
+    """The journal's own refusal must go too: with it alone a member that takes such a copy does not start, and has lost
+    nothing."""
+
     def reset(self: journal.Journal, index: int, term: int) -> None:
         if self.first_index < index <= self.last_index:
             self.truncate_from(index)
@@ -236,6 +232,7 @@ def _begins_anew_anywhere(right: Any) -> Any:
 
 
 def _says_synced_without(self: Database) -> int:
+    """In the simulator's database: what `metaraft.server` asks for before a cut is a sync of LMDB."""
     return self.applied
 
 
@@ -321,8 +318,8 @@ MUTANTS = (
         "acks before the sync",
         "answers and votes leave before what they promise is on the disk",
         "Raft, figure 2: respond after updating stable storage",
-        Process,
-        "_turn",
+        Core,
+        "step",
         _acknowledges_before_the_sync,
     ),
     Mutant(

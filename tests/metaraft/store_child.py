@@ -1,10 +1,12 @@
 """Runs of the store in a process of its own: `write DIRECTORY SEED` applies until it is killed; `flip DIRECTORY SEED
-COUNT` reads the store again and again with one bit of its file flipped.
+COUNT` reads the store again and again with one bit of its file flipped; `sync DIRECTORY` applies, and syncs between
+two lines that it prints.
 
 Each trial of `flip` is a forked process, because a damaged file may take the process with it. It must end in an error,
 or with exactly the rows of some index that was applied; a row that differs from all of those is a wrong row.
 """
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -27,6 +29,15 @@ def write(directory: Path, seed: int) -> None:
     while True:
         store.apply(list(itertools.islice(entries, 3)))
         print(store.applied, flush=True)  # noqa: T201  # the parent reads it
+
+
+def sync(directory: Path) -> None:
+    """Print `syncing`, sync, and print `synced`."""
+    with contextlib.closing(new_store(directory)) as store:
+        store.apply(list(itertools.islice(run(1), 3)))
+        print("syncing", flush=True)  # noqa: T201  # who traces it sees it
+        store.sync()
+        print("synced", flush=True)  # noqa: T201
 
 
 def flip(directory: Path, seed: int, count: int) -> None:
@@ -77,5 +88,7 @@ def _try(trial: Path, ever: dict[bytes, set[bytes]], states: set[str]) -> int:
 if __name__ == "__main__":
     if sys.argv[1] == "write":
         write(Path(sys.argv[2]), int(sys.argv[3]))
+    elif sys.argv[1] == "sync":
+        sync(Path(sys.argv[2]))
     else:
         flip(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -282,6 +282,28 @@ async def test_the_log_is_cut_at_every_member_below_what_all_have() -> None:
             await until(client.status, equal_rows)
 
 
+async def test_the_log_is_cut_no_further_than_the_database_says_that_its_disk_has_all() -> None:
+    limits = msgspec.structs.replace(SMALL, journal_segment_bytes=64 * 1024)
+    with cluster_folder(members=1, limits=limits) as config:
+        async with members_of(config) as (members, client):
+            member = members.running[1]
+            sync, durable = member.store.sync, list[int]()
+
+            def sync_the_first_entries() -> int:
+                durable.append(min(sync(), 10))
+                return durable[-1]
+
+            member.store.sync = sync_the_first_entries  # type: ignore[method-assign]
+
+            async def syncs() -> int:
+                await client.commit(Touch(b"x" * 16_000), deadline=soon())
+                return len(durable)
+
+            await until(syncs, lambda count: count > 1)  # the first cut is done by then
+            assert member.journal.last_index > 20
+            assert 1 < member.journal.first_index <= 10
+
+
 async def test_the_log_is_kept_for_a_member_that_is_away() -> None:
     limits = msgspec.structs.replace(SMALL, journal_segment_bytes=64 * 1024)
     with cluster_folder(limits=limits) as config:

@@ -1,5 +1,7 @@
-"""What the store is after kill -9, and after rot: right, or an error, and never wrong rows."""
+"""What the store is after kill -9, and after rot: right, or an error, and never wrong rows; and that a sync is one."""
 
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from random import Random
 
 import pytest
 
+from metaraft.store import DATA_FILE
 from tests.metaraft.stores import Twin, faults_of_file, new_store, open_store, run
 
 pytestmark = pytest.mark.probe
@@ -34,6 +37,18 @@ def test_a_killed_writer_leaves_a_whole_store_with_all_it_had_said(tmp_path: Pat
             twin.apply(next(entries))
         assert store.walk().set_hash == twin.set_hash == store.facts().set_hash
         store.close()
+
+
+def test_what_is_said_to_be_synced_has_reached_the_kernel_as_a_sync_of_the_file(tmp_path: Path) -> None:
+    strace = shutil.which("strace")
+    assert strace is not None, "this test needs strace: apt-get install strace"
+    trace = tmp_path / "trace"
+    tracing = [strace, "-f", "-y", "--trace=write,fsync,fdatasync,msync", "-o", str(trace)]
+    subprocess.run([*tracing, *CHILD, "sync", str(tmp_path / "s")], stdout=subprocess.DEVNULL, check=True, timeout=300)
+    _, _, after = trace.read_text().partition('"syncing')
+    between, said, _ = after.partition('"synced')
+    assert said
+    assert re.search(rf"\b(fsync|fdatasync)\(\d+<[^>]*/{DATA_FILE}>\) += 0\n", between), between
 
 
 def test_a_flipped_bit_is_noticed_or_does_no_harm(tmp_path: Path) -> None:
