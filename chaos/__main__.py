@@ -109,7 +109,7 @@ def sim(
             raise click.UsageError("--sum needs a --tally")
         drawn = {"--seed": seed is not None, "--seeds": seeds is not None, "--minutes": minutes is not None}
         _refuse("--sum", drawn | {"--trace": trace, "--jobs": jobs > 1})
-        _tell(campaign.ledger(file), as_json=as_json)
+        _tell(campaign.summed(file), as_json=as_json)
         return
     if trace:
         if seed is None:

@@ -1,7 +1,8 @@
-"""Every crash state of a recorded run: each opens cleanly, and nothing that was acknowledged is missing.
+"""Crash states of a recorded run: each opens cleanly, and nothing that was acknowledged is missing.
 
-A member does some hundred operations under strace. Then, after each call that changed a file, all states that a crash
-could leave there are made in a folder (`chaos.crash_files`) and a member is started on each (`chaos.crash_check`).
+A member does some hundred operations under strace. Then, after each call that changed a file, states that a crash could
+leave there are made in a folder and a member is started on each (`chaos.crash_check`): with all of what was not synced,
+none of it, each piece missing alone, and some random parts (`chaos.crash_files`); there are far too many to try all.
 States that are equal are made once. What was acknowledged before a call must be in every state after it.
 """
 

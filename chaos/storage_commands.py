@@ -1,4 +1,4 @@
-"""Commands on the storage of one member: every state that a crash could leave."""
+"""Commands on the storage of one member: states that a crash could leave."""
 
 import secrets
 import sys
@@ -21,7 +21,8 @@ def _say(text: str) -> None:
 @click.option("--seed", type=int, help="Of the subsets (default: drawn and printed).")
 @click.option("--states", type=int, help="Look at about so many crashes, spread over the run (default: all).")
 def crash_states(operations: int, subsets: int, seed: int | None, states: int | None) -> None:
-    """Start a member on every state that a crash could leave of a recorded run. Needs strace. Exit 1 on a violation."""
+    """Start a member on states that a crash could leave after each call of a recorded run: with all of what was not
+    synced, none of it, each piece missing alone, and random parts. Needs strace. Exit 1 on a violation."""
     drawn = secrets.randbits(32) if seed is None else seed
     _say(f"seed {drawn}")
     with tempfile.TemporaryDirectory(prefix="trilith-crash-") as name:

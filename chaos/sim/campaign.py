@@ -1,4 +1,4 @@
-"""Many seeds: one after the other or side by side, what they came to together, and the ledger that keeps it.
+"""Many seeds: one after the other or side by side, what they came to together, and the file that keeps it.
 
 Processes side by side are this program again, each with its own part of the seeds; they answer with their lines.
 """
@@ -19,7 +19,7 @@ FAULT = "fault: "
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """What seeds came to together: a line of the ledger. `broken` has each violation by its seed."""
+    """What seeds came to together: a line of the file. `broken` has each violation by its seed."""
 
     first_seed: int
     last_seed: int
@@ -105,12 +105,12 @@ def together(tallies: Iterable[Tally]) -> Tally:
 
 
 def encoded(tally: Tally) -> bytes:
-    """A line of the ledger."""
+    """A line of the file."""
     return _encode(tally) + b"\n"
 
 
-def ledger(file: Path) -> Tally:
-    """What all lines of a ledger come to."""
+def summed(file: Path) -> Tally:
+    """What all lines of a file come to."""
     return together(_decode(line) for line in file.read_bytes().splitlines())
 
 

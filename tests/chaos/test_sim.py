@@ -118,16 +118,16 @@ def test_several_processes_stop_when_the_time_is_over_and_their_tally_can_be_sum
     options = ["--seeds", "0-1000000", "--minutes", "0.0001", "--seconds", "1", "--jobs", "2", "--tally", str(tallies)]
     assert CliRunner().invoke(main, ["sim", *options]).exit_code == 0
     summed = CliRunner().invoke(main, ["sim", "--sum", "--tally", str(tallies), "--json"])
-    assert msgspec.json.decode(summed.output, type=Tally) == campaign.ledger(tallies)
-    assert campaign.ledger(tallies).seeds == 2
+    assert msgspec.json.decode(summed.output, type=Tally) == campaign.summed(tallies)
+    assert campaign.summed(tallies).seeds == 2
 
 
 def test_tallies_add_up(tmp_path: Path) -> None:
     tally = run(range(3), until=float("inf"), seconds=1.0, tell=pytest.fail)
     assert (tally.first_seed, tally.last_seed, tally.seeds, tally.broken) == (0, 2, 3, {})
-    file = tmp_path / "ledger"
+    file = tmp_path / "tallies"
     file.write_bytes(2 * campaign.encoded(tally))
-    twice: Tally = campaign.ledger(file)
+    twice: Tally = campaign.summed(file)
     assert twice == together([tally, tally])
     assert twice.seeds == 6
     assert twice.counts["reads"] == 2 * tally.counts["reads"]
