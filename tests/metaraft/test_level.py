@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from cluster.errors import OutcomeUnknown
+from cluster.identity import OPERATOR_NAME
 from metaraft.client import MetaClient
 from metaraft.commands import Command
 from metaraft.members.level import raise_to
@@ -26,7 +27,7 @@ class Unsure(MetaClient):
 async def test_a_level_that_may_have_been_raised_is_asked_for_by_its_number_and_not_raised_twice() -> None:
     with cluster_folder(members=1) as config:
         async with members_of(config) as (_, client), trio.open_nursery() as nursery:
-            unsure = Unsure(config, identity(config))
+            unsure = Unsure(config, identity(config, OPERATOR_NAME))
             await nursery.start(unsure.run)
             with pytest.raises(OutcomeUnknown, match=f"`trilith level --raise {LEVEL}` ends it"):
                 await raise_to(unsure, LEVEL)

@@ -166,6 +166,9 @@ async def test_a_leader_keeps_its_memory_beside_a_stopped_follower_which_comes_b
             most = max(most, world.resident_bytes(leader))
         assert await world.leader() == leader
         assert most - before < 32 * MIB
+        await until(
+            world.client.status, lambda found: all(status.log_bytes < 40 * MIB for status in found)
+        )  # it is cut
         async with loaded(world):
             world.processes.signal(signal.SIGCONT, slot)
             await world.installs(slot)
