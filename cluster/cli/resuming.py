@@ -6,7 +6,6 @@ cannot be read as one is none: the upload then begins anew.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import msgspec
 
 from cluster.cli.names import Name
 from cluster.errors import UNDECODABLE, Refused
+from cluster.locked_file import lock_file
 
 _BYTES_MAX = 1 << 20
 
@@ -85,13 +85,7 @@ def kept(endpoint: str, target: Name, file: Path) -> Iterator[Kept]:
 
 
 def _lock(path: Path, busy: str) -> int:
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise Refused("UploadUnderWay", busy) from None
-        if os.fstat(descriptor).st_nlink:
-            return descriptor
-        os.close(descriptor)  # it was taken away between the opening and the lock
+    try:
+        return lock_file(path)
+    except BlockingIOError:
+        raise Refused("UploadUnderWay", busy) from None

@@ -11,7 +11,6 @@ Rules:
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from cluster.config import Config, MemberConfig
 from cluster.errors import UNDECODABLE, Corrupt, Refused, TrilithError, Unavailable
 from cluster.identity import NodeIdentity
 from cluster.limits import MIB
+from cluster.locked_file import is_named, lock_file
 from cluster.rpc import TransferPool, TransferStream
 from metaraft.backup.file import FOOT_BYTES, Manifest, check_bytes, finish, read_manifest
 from metaraft.backup.sending import COPIED, RECORD
@@ -93,33 +93,17 @@ def _opened(partial: Path) -> Iterator[int]:
         try:
             yield descriptor
         finally:
-            if _is_named(partial, descriptor):
+            if is_named(partial, descriptor):
                 partial.unlink()
     finally:
         os.close(descriptor)  # and no sooner: under the lock the name is no other's
 
 
 def _locked(partial: Path) -> int:
-    """A descriptor of the file of that name, held by this process. Whoever held it before has given the file its own
-    name, or removed it: then another one is begun."""
-    while True:
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise Refused("SaveUnderWay", f"another process writes {partial}") from None
-        if _is_named(partial, descriptor):
-            return descriptor
-        os.close(descriptor)
-
-
-def _is_named(file: Path, descriptor: int) -> bool:
-    """Whether it is this file that has the name."""
     try:
-        return os.path.samestat(file.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        return lock_file(partial)
+    except BlockingIOError:
+        raise Refused("SaveUnderWay", f"another process writes {partial}") from None
 
 
 async def _save_from_any(
