@@ -6,6 +6,7 @@ to those that are right and those that are not. It gives up if what it waits for
 open.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ ACT_S = 3.0
 """How long it waits for what it wants."""
 
 
-class Plot:
+class Plot(ABC):
     """One plot against a leader. `end` is called when it is over, however it went."""
 
     slots_min = 5
@@ -38,9 +39,9 @@ class Plot:
         """Harm has ended: no act follows any more."""
         self._end = end
 
+    @abstractmethod
     def begin(self) -> None:
         """The first act."""
-        raise NotImplementedError
 
     # ---- acts
 
