@@ -97,6 +97,9 @@ IDEMPOTENCY_KEY_BYTES = 16
 
 _MINUTE_MS = 60_000
 
+_RESULTS = prefix(Kind.RESULTS)
+_RESULTS_END = successor(_RESULTS)
+
 type _Kept = list[tuple[bytes, bytes]]
 
 _decode_batch = msgspec.msgpack.Decoder(Batch).decode
@@ -175,8 +178,8 @@ class Machine:
         if self._books.state.level > LEVEL:
             raise UnknownMeaning(f"the rows are at level {self._books.state.level}; this program knows up to {LEVEL}")
         self._kept: dict[bytes, bytes] = {}  # idempotency key -> key of the row with its result
-        start = prefix(Kind.RESULTS)
-        for key, value in rows.scan(start, successor(start)):
+        self._oldest = rows.first(_RESULTS, _RESULTS_END)  # the row of results that expires first
+        for key, value in rows.scan(_RESULTS, _RESULTS_END):
             for name, _ in _decode_kept(value):
                 self._kept[name] = key
 
@@ -281,18 +284,21 @@ class Machine:
     def _keep(self, kept: dict[bytes, bytes], expiry_ms: int) -> None:
         state = self._books.state
         state.turn += 1
-        row_key = results_key(-(-expiry_ms // _MINUTE_MS), state.turn)
-        self._rows.insert(row_key, encode(list(kept.items())))
+        row_key, row = results_key(-(-expiry_ms // _MINUTE_MS), state.turn), encode(list(kept.items()))
+        self._rows.insert(row_key, row)
         for key in kept:
             self._kept[key] = row_key
+        if self._oldest is None or row_key < self._oldest[0]:
+            self._oldest = row_key, row
 
     def _sweep(self) -> None:
         """Drop results whose minute is over, at most `SWEEP_ROWS` rows."""
         stop = results_key(self._books.state.state_time_ms // _MINUTE_MS + 1, 0)
         for _ in range(SWEEP_ROWS):
-            expired = self._rows.first(prefix(Kind.RESULTS), stop)
-            if expired is None:
+            if self._oldest is None or self._oldest[0] >= stop:
                 return
-            for key, _result in _decode_kept(expired[1]):
+            row_key, row = self._oldest
+            for key, _result in _decode_kept(row):
                 del self._kept[key]
-            self._rows.delete(expired[0])
+            self._rows.delete(row_key)
+            self._oldest = self._rows.first(row_key, _RESULTS_END)
