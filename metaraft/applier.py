@@ -9,7 +9,7 @@ the entries lie in the journal, so a long backlog takes no memory. Where nobody 
 larger by waiting a moment, which spares fsyncs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -92,7 +92,7 @@ class Applier[E: LogEntry]:
         log: Log[E],
         database: Database[E],
         *,
-        on_executed: Callable[[Sequence[Executed]], None],
+        on_executed: Callable[[Iterable[Executed]], None],
         on_applied: Callable[[], None],
         linger_s: float = LINGER_S,
     ) -> None:
@@ -160,5 +160,5 @@ class Applier[E: LogEntry]:
         self._pace.timed(self._database.commit)
 
     def _executed(self, entries: Sequence[E], results: list[list[bytes]]) -> None:
-        done = [Executed(entry.index, entry.term, each) for entry, each in zip(entries, results, strict=True)]
-        self._on_executed(done)
+        assert len(entries) == len(results), "each entry has its results"
+        self._on_executed(Executed(entry.index, entry.term, each) for entry, each in zip(entries, results, strict=True))

@@ -42,6 +42,11 @@ class Changes:
         """Whether leadership is being handed over: nothing is proposed meanwhile."""
         return self._moving is not None
 
+    @property
+    def in_log(self) -> bool:
+        """Whether a change that was asked of this member is in the log, and not executed."""
+        return self._place is not None
+
     def change(self, change: Change, reply: Reply, now: float) -> None:
         """Have a change of members proposed. The member leads."""
         if self._asked is not None:

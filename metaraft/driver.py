@@ -12,7 +12,7 @@ The shape is that of etcd's raft (doc.go).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import trio
@@ -226,7 +226,7 @@ class Driver:
 
     # ---- executed and applied
 
-    def _on_executed(self, done: Sequence[Executed]) -> None:
+    def _on_executed(self, done: Iterable[Executed]) -> None:
         self._turns.executed(done)
         if not self.commits.pending:
             self._answered.set()

@@ -8,7 +8,7 @@
 `metaraft.driver` does the rest on trio, and the simulator in virtual time. The wall clock only feeds state time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -105,8 +105,11 @@ class Turns:
             self._hurry(confirmed.index)
         return ready
 
-    def executed(self, done: Sequence[Executed]) -> None:
-        """Committed entries were executed: answer those who waited for them."""
+    def executed(self, done: Iterable[Executed]) -> None:
+        """Committed entries were executed: answer those who waited for them. If nobody does, `done` is not looked at:
+        a follower's backlog is long."""
+        if not self.commits.entries_in_flight and not self.changes.in_log:
+            return
         for entry in done:
             self.commits.executed(entry)
             self.changes.executed(entry)
