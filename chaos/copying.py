@@ -126,13 +126,14 @@ def _fill(config: Config, size: int, tail: int) -> tuple[int, int, int]:
 
 
 def _objects() -> Iterator[Entry]:
-    """Entries that fill a database: a bucket, then objects of which each is a row and a half."""
-    yield Entry(1, TERM, _batch(1, [CreateBucket("fill", "owner", Copies(3))]))
+    """Entries that fill a database: a bucket, then objects of which each is a row and a half. A second of state time
+    passes with each entry, so that few results are kept."""
+    yield Entry(1, TERM, _batch(1, 1000, [CreateBucket("fill", "owner", Copies(3))]))
     index = 1
     while True:
         index += 1
         names = (f"{index:08}/{number:04}" for number in range(BATCH))
-        yield Entry(index, TERM, _batch(index, [_object(name) for name in names]))
+        yield Entry(index, TERM, _batch(index, 1000 * index, [_object(name) for name in names]))
 
 
 def _object(name: str) -> PutObject:
@@ -140,9 +141,7 @@ def _object(name: str) -> PutObject:
     return PutObject("fill", 1, name, INLINE_BYTES, "", "text/plain", Inline(content))
 
 
-def _batch(index: int, commands: Sequence[Command]) -> bytes:
-    """A second of state time passes with each, and no result is kept for longer."""
-    time_ms = 1000 * index
+def _batch(index: int, time_ms: int, commands: Sequence[Command]) -> bytes:
     envelopes = [
         encode(Envelope(1, 1, index.to_bytes(8) + at.to_bytes(8), time_ms, command))
         for at, command in enumerate(commands)
@@ -151,7 +150,7 @@ def _batch(index: int, commands: Sequence[Command]) -> bytes:
 
 
 def _begin(config: Config, member: MemberConfig, applied: int, tail: int) -> int:
-    """A journal that begins where the database ends and goes on for `tail` bytes."""
+    """A journal that begins where the database ends and goes on for `tail` bytes, a small command each millisecond."""
     journal = Journal.open(
         journal_directory(config, member),
         cluster_id=config.cluster_id,
@@ -165,7 +164,7 @@ def _begin(config: Config, member: MemberConfig, applied: int, tail: int) -> int
     size, index = 0, applied
     while size < tail:
         index += 1
-        data = _batch(index, [Touch()])
+        data = _batch(index, 1000 * applied + index - applied, [Touch()])
         journal.add(index, TERM, data)
         size += len(data) + 40
         if index % 10_000 == 0:
