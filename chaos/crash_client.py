@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,7 @@ import trio
 from cluster.config import Config, load
 from cluster.errors import Refused
 from cluster.identity import NodeIdentity
+from cluster.limits import Limits
 from cluster.process import end_with_parent
 from cluster.supervisor import role_command
 from metaraft.client import MetaClient
@@ -54,11 +56,11 @@ def command_of(operation: int, bucket_id: int) -> Command:
 
 
 async def run(config: Config, operations: int, marks: int) -> None:
-    """All operations. The first one makes the bucket."""
+    """All operations. The first one makes the bucket. After three quarters the load rests until the log was cut."""
     client = MetaClient(config, NodeIdentity(config.cluster_id, "api-1"))
-    left = iter(range(2, operations + 1))
+    rest_after = operations * 3 // 4
 
-    async def write(bucket_id: int) -> None:
+    async def write(bucket_id: int, left: Iterator[int]) -> None:
         for operation in left:
             with contextlib.suppress(Refused):  # that was decided in the log as well
                 await client.commit(command_of(operation, bucket_id), key=key_of(operation), deadline=soon())
@@ -69,10 +71,23 @@ async def run(config: Config, operations: int, marks: int) -> None:
         made = await client.commit(CreateBucket("b", "o", Copies(3)), key=key_of(1), deadline=soon())
         assert isinstance(made, BucketDone)
         os.write(marks, b"1\n")
-        async with trio.open_nursery() as writers:
-            for _ in range(CLIENTS):
-                writers.start_soon(write, made.bucket.bucket_id)
+        for part in (range(2, rest_after + 1), range(rest_after + 1, operations + 1)):
+            await cut(client, config.limits)
+            left = iter(part)
+            async with trio.open_nursery() as writers:
+                for _ in range(CLIENTS):
+                    writers.start_soon(write, made.bucket.bucket_id, left)
         nursery.cancel_scope.cancel()
+
+
+async def cut(client: MetaClient, limits: Limits) -> None:
+    """Wait until the log is no longer than two segments: one that has more can drop some. Raises trio.TooSlowError."""
+    with trio.fail_after(DEADLINE_S):
+        while True:
+            [member] = await client.status()
+            if member.role != "unreachable" and member.log_bytes <= 2 * limits.journal_segment_bytes:
+                return
+            await trio.sleep(0.05)
 
 
 def soon() -> float:
