@@ -69,18 +69,21 @@ class Replacement:
 
     async def _retired(self) -> Seat:
         """The slot is the successor's, and that is committed."""
-        plan = self._plan
+        plan, asked = self._plan, False
         deadline = trio.current_time() + RETIRE_S
         while True:
             leader = await self._operator.leader()
             seat = leader.in_force.seats[plan.slot]
             if seat.incarnation == plan.successor:
                 if leader.committed:
+                    if asked:
+                        self._tell(f"slot {plan.slot} is retired: the old incarnation counts for nothing from now on")
                     return seat
             elif plan.successor in seat.retired:
                 forget_note(self._config, self._node, plan)
                 raise Refused("ReplacedAgain", f"{self._node.name} was replaced once more meanwhile; begin anew")
             else:
+                asked = True
                 await self._retire(leader, last=trio.current_time() > deadline)
             await trio.sleep(PAUSE_S)
 
@@ -91,7 +94,6 @@ class Replacement:
                 await self._operator.move(self._other_voter(leader))
                 self._tell(f"{self._node.name} led and leads no more")
             await self._operator.change(Retire(plan.slot, plan.successor, plan.address))
-            self._tell(f"slot {plan.slot} is retired: the old incarnation counts for nothing from now on")
         except TrilithError as error:
             if last or not may_be_done(error):
                 raise

@@ -247,7 +247,7 @@ async def test_a_replacement_that_is_interrupted_anywhere_is_ended_by_the_same_c
                 break
             except Interrupted:
                 interrupted += 1
-        assert interrupted >= 4
+        assert interrupted >= 3  # retired, made, started; what it lacks is told if that is known before it votes
         assert not note_file(made.config, made.node("meta-3")).exists()
 
 

@@ -182,9 +182,9 @@ class Killing(Operator):
 async def test_a_successor_that_dies_or_was_given_a_wrong_address_ends_the_command_and_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replacing, "START_S", 1.0)
     async with site() as made:
         config = made.members.config
+        monkeypatch.setattr(replacing, "START_S", 1.0)  # as long as those are waited for that never answer
         silent, operator = [], made.operator
         made.operator = Killing(operator, made.members)
         with pytest.raises(Unavailable, match="repeat this with --anew") as dead:
@@ -196,6 +196,7 @@ async def test_a_successor_that_dies_or_was_given_a_wrong_address_ends_the_comma
             await made.replace(made.told.append)
         silent.append(lost.value)
         assert [error.code for error in silent] == ["NotStarted"] * 2
+        monkeypatch.undo()
         make_note(config, made.node, address=made.node.listen, elsewhere=False)  # as --anew does
         await made.replace()
         seat = (await made.seats())[3]
