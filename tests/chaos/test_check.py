@@ -94,7 +94,7 @@ def histories(draw: st.DrawFn) -> list[Operation]:
     return found
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 @given(histories())
 def test_verdict_equals_brute_force(history: list[Operation]) -> None:
     assert (check_key(history) == "linearizable") == brute(history)

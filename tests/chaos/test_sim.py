@@ -1,7 +1,6 @@
 """Simulated clusters: promises hold for seeds that are drawn at each run, and a seed is one history to the letter."""
 
 import os
-import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from chaos.sim.campaign import Tally, run, together
 from chaos.sim.simulate import HARM_S, simulate
 from chaos.sim.transcript import Transcript
 from metaraft.core_member import Member
+from tests.conftest import SIM_SEED
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,10 +61,8 @@ def test_promises_hold_under_all_harm(size: int) -> None:
         assert sum(outcome.counts[counted] for outcome in outcomes) > 150
 
 
-def test_promises_hold_for_seeds_that_are_drawn_at_each_run(capsys: pytest.CaptureFixture[str]) -> None:
-    first = secrets.randbits(40)
-    with capsys.disabled():
-        click.echo(f"\nseeds {first} to {first + SEEDS - 1}")
+def test_promises_hold_for_seeds_that_are_drawn_at_each_run() -> None:
+    first = int(os.environ[SIM_SEED])
     tally = run(range(first, first + SEEDS), until=float("inf"), seconds=HARM_S, tell=click.echo)
     assert tally.broken == {}
     assert tally.seeds == SEEDS

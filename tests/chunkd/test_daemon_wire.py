@@ -90,7 +90,7 @@ async def test_a_length_out_of_range_is_refused_before_anything_is_made(tmp_path
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Method)), st.binary(max_size=200)), max_size=30))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_in_a_call_leave_the_daemon_alive(tmp_path: Path, calls: list[tuple[Method, bytes]]) -> None:
     async def main() -> None:
         async with daemon(make_config(tmp_path)) as (client, _):

@@ -74,7 +74,7 @@ def buckets_of(metadata: Metadata, query: ListBuckets, rows_max: int = 10_000) -
     return [bucket.name for bucket in found.buckets], found.next_after
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     made=st.lists(st.tuples(st.text("ab-", min_size=1, max_size=4), st.sampled_from("xy")), max_size=15),
     prefix=st.text("ab-", max_size=2),

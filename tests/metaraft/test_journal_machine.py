@@ -98,4 +98,4 @@ class JournalAndTwin(RuleBasedStateMachine):
 
 
 TestJournalAndTwin = JournalAndTwin.TestCase
-TestJournalAndTwin.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestJournalAndTwin.settings = settings(max_examples=150, stateful_step_count=40)

@@ -71,7 +71,7 @@ def walk(metadata: Metadata, prefix: str, delimiter: str, limit: int, rows_max: 
         after = next_after
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     keys=some_keys,
     prefix=some_prefixes,
@@ -87,7 +87,7 @@ def test_pages_hold_every_entry_once_in_byte_order(
     assert walk(holding(keys), prefix, delimiter, limit, rows_max, after) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     history=st.lists(st.tuples(letters.filter(bool), st.booleans()), max_size=30),
     prefix=some_prefixes,

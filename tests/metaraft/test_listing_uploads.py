@@ -80,7 +80,7 @@ def merged(found: UploadsFound) -> list[Begun | str]:
     return sorted(every, key=lambda one: (one.encode(), 0) if isinstance(one, str) else (one[0].encode(), one[1]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     uploads=some_uploads(),
     prefix=some_prefixes,
@@ -101,7 +101,7 @@ def test_pages_hold_every_upload_once_by_key_and_then_by_its_beginning(
     assert got == whole(uploads, prefix, delimiter)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     uploads=some_uploads(),
     prefix=some_prefixes,
@@ -217,7 +217,7 @@ def test_what_is_not_there_is_said(query: Query, code: str) -> None:
     assert (answer.kind, answer.code) == ("refused", code)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     numbers=st.lists(st.integers(1, 10_000), unique=True, max_size=20),
     limit=st.integers(1, 5),
@@ -253,7 +253,7 @@ def test_a_page_of_no_parts_is_the_last() -> None:
 # ---- old uploads
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     ages=st.lists(st.integers(0, 9), max_size=20),
     made_before=st.integers(0, 10),

@@ -103,7 +103,7 @@ def merged(found: VersionsFound) -> list[Listed | str]:
     return sorted(every, key=lambda one: (one.encode(), 0) if isinstance(one, str) else (one[0].encode(), -one[1]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     history=histories(),
     prefix=some_prefixes,
@@ -132,7 +132,7 @@ def test_pages_hold_every_version_once_newest_first(
     assert got == whole(history, prefix, delimiter)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     history=histories(),
     prefix=some_prefixes,

@@ -415,5 +415,5 @@ class World(RuleBasedStateMachine):
                 assert not missing, f"{name} under {scheme} is referenced and not on {missing}"
 
 
-World.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+World.TestCase.settings = settings(max_examples=60, stateful_step_count=50)
 TestWorld = World.TestCase

@@ -280,5 +280,5 @@ class World(RuleBasedStateMachine):
             assert (answer.user.name if isinstance(answer, UserFound) else None) == living.get(canonical_id)
 
 
-World.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+World.TestCase.settings = settings(max_examples=50, stateful_step_count=30)
 TestWorld = World.TestCase

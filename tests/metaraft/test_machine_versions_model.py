@@ -493,5 +493,5 @@ class World(RuleBasedStateMachine):
         assert self.rows_of(Kind.ZERO) == sum(row.count == 0 for row in rows.values())
 
 
-World.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+World.TestCase.settings = settings(max_examples=60, stateful_step_count=50)
 TestWorld = World.TestCase

@@ -202,5 +202,5 @@ class World(RuleBasedStateMachine):
             assert isinstance(self.metadata.ask(GetParts(upload.upload_id, tuple(begun.parts) or (1,))), Failed)
 
 
-World.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+World.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestWorld = World.TestCase

@@ -270,7 +270,7 @@ def quote_again(encoded: str) -> str:
     return quote(unquote(encoded), safe="")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(NAMES, GONE, PREFIX, DELIMITER, LIMIT)
 async def test_pages_together_are_the_whole_listing_each_full_but_the_last(
     names: set[str], gone: set[str], prefix: str, delimiter: str, limit: int
@@ -284,7 +284,7 @@ async def test_pages_together_are_the_whole_listing_each_full_but_the_last(
     assert await walk(s3, f"/bucket?list-type=2&{asked}") == pages
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(NAMES, GONE, PREFIX, DELIMITER, LIMIT)
 async def test_pages_cut_short_by_time_together_are_the_whole_listing(
     names: set[str], gone: set[str], prefix: str, delimiter: str, limit: int

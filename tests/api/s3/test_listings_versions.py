@@ -32,7 +32,7 @@ from tests.api.s3.speaking import ALICE, ROOT, Speaking
 from tests.metaraft.metadata import etag, put
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(KEY, max_size=12), GONE, PREFIX, DELIMITER, LIMIT)
 async def test_versions_together_are_all_there_are(
     puts: list[str], gone: set[str], prefix: str, delimiter: str, limit: int
