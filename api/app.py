@@ -35,6 +35,7 @@ from api.operator.status import Process, StatusHandler
 from api.reader import Reader
 from api.s3.address import bucket_of_host
 from api.s3.composition import S3, compose_s3
+from api.space import METADATA_SHARE
 from api.writer import Writer
 from cluster.config import Config
 from cluster.errors import Refused, TrilithError
@@ -42,9 +43,6 @@ from cluster.identity import Credentials, NodeIdentity
 from cluster.sealing import Sealer
 from metaraft.client import MetaClient
 from metaraft.model import Copies
-
-METADATA_SHARE = 0.9
-"""Of `metadata_deadline_s`, for the metadata of one request: the refusal must have arrived within the whole."""
 
 HEALTH = "/minio/health/"
 

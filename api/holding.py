@@ -70,9 +70,9 @@ class Holding:
         for chunk in self._chunks.values():
             chunk.drop()
 
-    async def read_space(self, *, since: float | None = None) -> SpaceInfo:
+    async def read_space(self, *, since: float | None = None, deadline: float | None = None) -> SpaceInfo:
         """The space as of `since`, or of about now: later puts carry its revision."""
-        self.info = await self._nodes.space.read(since=since, trace_id=self._trace_id)
+        self.info = await self._nodes.space.read(since=since, deadline=deadline, trace_id=self._trace_id)
         return self.info
 
     async def renew_forever(self) -> None:

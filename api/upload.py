@@ -18,6 +18,7 @@ from api.digests import INLINE_BYTES, ContentDigests, Digester
 from api.holding import Holding
 from api.nodes import Nodes
 from api.replication import NamedChunk, Replication
+from api.space import METADATA_SHARE
 from chunkd.blocks import name_chunk
 from cluster.config import Config
 from cluster.errors import Refused, Unavailable
@@ -149,9 +150,11 @@ class Upload:
     async def _check_disks(self) -> None:
         """Raises Unavailable (TooFewDisks) if too few disks are up for a chunk to be stored."""
         quorum = self._scheme.write_quorum
-        info = await self._holding.read_space()
+        now = trio.current_time()
+        deadline = now + METADATA_SHARE * self._on.config.timings.metadata_deadline_s
+        info = await self._holding.read_space(deadline=deadline)
         if self._on.nodes.writable(info) < quorum:
-            info = await self._holding.read_space(since=trio.current_time())
+            info = await self._holding.read_space(since=now, deadline=deadline)
         up = self._on.nodes.writable(info)
         if up < quorum:
             raise Unavailable("TooFewDisks", f"{up} disks are up; a write needs {quorum}", retry_after_s=1.0)
