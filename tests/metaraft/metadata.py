@@ -194,9 +194,9 @@ class Metadata:
         return [(key, value) for key, value in self.rows.items() if key[0] not in (0x01, 0x06)]
 
 
-def with_bucket(*, disks: int = 0) -> Metadata:
+def with_bucket(metadata: Metadata | None = None, *, disks: int = 0) -> Metadata:
     """Metadata with the bucket `b` (id 1, three copies) and disks 1, 2, ... registered."""
-    metadata = Metadata()
+    metadata = metadata or Metadata()
     metadata.do(CreateBucket("b", "owner", COPIES))
     for number in range(1, disks + 1):
         metadata.do(RegisterDisk(Disk(disk_id(number), f"node{number}", f"zone{number}", 100)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, precondition, rule
 
 from metaraft.commands import (
     Ack,
@@ -100,7 +100,7 @@ class World(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.metadata = Metadata()
+        self.metadata = self.new_metadata()
         self.buckets: dict[str, ModelBucket] = {}
         self.made = 0
         self.trash: Counter[tuple[Copies, str]] = Counter()
@@ -113,6 +113,9 @@ class World(RuleBasedStateMachine):
             self.do(RegisterDisk(Disk(disk_id(number), "n", "z", 1)))
         for name in BUCKETS:
             self.create_bucket(name)
+
+    def new_metadata(self) -> Metadata:
+        return Metadata()
 
     def do(self, command: Command) -> Result:
         before = self.metadata.machine.revision()
@@ -340,6 +343,7 @@ class World(RuleBasedStateMachine):
             place: row for place, row in after.items() if not row.condemned
         }
 
+    @precondition(lambda self: self.sent)
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
         key, command, result = data.draw(st.sampled_from(self.sent))

@@ -12,7 +12,7 @@ from dataclasses import replace
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from metaraft.commands import (
     AbortUpload,
@@ -76,7 +76,6 @@ NAMES = {chunk_id(name): name for name in ("u", "v", "w")}
 
 type Place = tuple[str, str]
 
-
 places = st.tuples(st.sampled_from(list(BUCKETS)), st.sampled_from(KEYS))
 names = st.lists(st.sampled_from(list(NAMES.values())), max_size=3)
 conditions = st.sampled_from([Condition()] * 4 + [Condition(if_match=("*",)), Condition(if_none_match=("*",))])
@@ -89,7 +88,7 @@ class World(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.metadata = Metadata()
+        self.metadata = self.new_metadata()
         self.versioning: dict[str, Versioning] = dict.fromkeys(BUCKETS, "off")
         self.history: dict[Place, list[Made]] = {(bucket, key): [] for bucket in BUCKETS for key in KEYS}
         self.begun: list[tuple[str, Upload]] = []
@@ -101,6 +100,9 @@ class World(RuleBasedStateMachine):
             self.do(RegisterDisk(Disk(disk_id(number), "n", "z", 1)))
         for name in BUCKETS:
             self.do(CreateBucket(name, "o", SCHEMES[name]))
+
+    def new_metadata(self) -> Metadata:
+        return Metadata()
 
     def do(self, command: Command) -> Result:
         before = self.metadata.machine.revision()
@@ -394,6 +396,7 @@ class World(RuleBasedStateMachine):
                 drop = DropHolder(chunk.scheme, chunk.chunk_id, disk, horizon=result.horizon)
                 assert isinstance(self.do(drop), Done)
 
+    @precondition(lambda self: self.sent)
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
         key, command, result = data.draw(st.sampled_from(self.sent))

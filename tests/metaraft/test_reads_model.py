@@ -41,7 +41,7 @@ from metaraft.results import (
     PartDone,
     UploadDone,
 )
-from tests.metaraft.metadata import COPIES, START_MS, acks, chunk_id, put, with_bucket
+from tests.metaraft.metadata import COPIES, Metadata, acks, chunk_id, put, with_bucket
 
 KEYS = ("a/k", "a/l", "b")
 keys = st.sampled_from(KEYS)
@@ -71,10 +71,13 @@ class World(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.metadata = with_bucket(disks=3)
+        self.metadata = with_bucket(self.new_metadata(), disks=3)
         self.versioning: Versioning = "off"
         self.versions: dict[str, list[Made]] = {key: [] for key in KEYS}
         self.uploads: list[Begun] = []
+
+    def new_metadata(self) -> Metadata:
+        return Metadata()
 
     @rule(wanted=st.sampled_from(["enabled", "suspended"]))
     def set_versioning(self, wanted: Versioning) -> None:
@@ -190,7 +193,7 @@ class World(RuleBasedStateMachine):
         assert isinstance(found, UploadsFound)
         assert [one.upload_id for one in found.uploads] == [one.upload.upload_id for one in expected]
         names = tuple(("b", one.upload.key, one.upload.upload_id) for one in expected)
-        assert self.metadata.ask(ListStaleUploads(START_MS + 1)) == StaleUploadsFound(names, None)
+        assert self.metadata.ask(ListStaleUploads(self.metadata.now_ms + 1)) == StaleUploadsFound(names, None)
         for begun in expected:
             upload = begun.upload
             one = self.metadata.ask(GetUpload("b", upload.key, upload.upload_id))
