@@ -88,7 +88,7 @@ class Load:
 
 @dataclass
 class Site:
-    """Three members under load, and an operator."""
+    """Members under load, and an operator."""
 
     config: Config
     processes: Processes
@@ -152,10 +152,10 @@ class Site:
 
 
 @asynccontextmanager
-async def site() -> AsyncIterator[Site]:
-    """Three processes, two clients that load them."""
-    with cluster_folder() as config, processes_of(config) as processes:
-        processes.start(1, 2, 3)
+async def site(*, members: int = 3) -> AsyncIterator[Site]:
+    """So many processes, two clients that load them."""
+    with cluster_folder(members=members) as config, processes_of(config) as processes:
+        processes.start(*(member.slot for member in config.member))
         async with client_of(config) as client, connected(config, identity(config, "operator")) as operator:
             made = Site(config, processes, client, operator, Load())
             async with trio.open_nursery() as nursery:
