@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from cluster.config import FILE_NAME, FORMAT, Config, MemberConfig, dump, load
-from cluster.identity import NodeIdentity
+from cluster.identity import NodeIdentity, load_identity
 from cluster.limits import MIB, Limits, Timings
 from metaraft.client import MetaClient
 from metaraft.seating import Retired
@@ -60,7 +60,7 @@ def cluster_folder(*, members: int = 3, limits: Limits = SMALL, timings: Timings
 
 def identity(config: Config, name: str = "api-1") -> NodeIdentity:
     """Who a test is, or a member."""
-    return NodeIdentity(config.cluster_id, name)
+    return load_identity(config, name)
 
 
 @asynccontextmanager
