@@ -2,8 +2,9 @@
 
 Each member's folder that is to be filled is a small file system of its own (tmpfs), mounted where only this process and
 those that it starts see it: `run` starts `python -P -m chaos.full_disks` in a mount namespace of its own. A file takes
-all its space, to the last byte. Then growing writes must be refused with the reason, reads and deletes go on, no member
-end; and when the file is gone, writes go on, with no process started anew. What members had on those file systems is in
+all its space, to the last byte. Then growing writes must be refused with the reason, reads and deletes go on; when the
+deletes have used up what the members had allocated ahead they must be refused too, and reads go on; no member ends; and
+when the file is gone, writes go on, with no process started anew. What members had on those file systems is in
 their folders at the end, for who wants to see why.
 """
 
@@ -44,6 +45,12 @@ REFUSED_S = 15.0
 RESUMED_S = 30.0
 """How long it may take until a write is taken again."""
 
+DELETES_S = 45.0
+"""How long it may take until even deletes are refused."""
+
+DELETING = 8
+"""How many delete at once, meanwhile."""
+
 FULL_S = 3.0
 """How long the disks are full, at least."""
 
@@ -51,7 +58,7 @@ ENDING_S = 60.0
 """How long that process has to end its cluster."""
 
 _LIMITS = {
-    "journal_segment_bytes": 8 * MIB,
+    "journal_segment_bytes": MIB,  # and as much is allocated ahead, which the deletes have to use up
     "room_bytes": 16 * MIB,
     "free_bytes_min": FREE_BYTES_MIN,
     "free_percent_min": 0.0,
@@ -198,21 +205,53 @@ class _Fills:
             await trio.sleep(FULL_S)
             read = await self._expect(connection, "GET", {200}, 1.0)
             deleted = await self._expect(connection, "DELETE", {204}, REFUSED_S)
+            deletes = await self._delete_until_refused()
+            await self._expect(connection, "GET", {404}, REFUSED_S)
             self._disks.empty()
             resumed = await self._expect(connection, "PUT", {200, 201}, RESUMED_S)
         finally:
             connection.close_nowait()
         self._run.sample("refused_s", refused)
         self._run.sample("resumed_s", resumed)
+        self._run.sample("deletes_taken", deletes)
         ended = [name for name, process in self._roles.processes.items() if process.poll() is not None]
         if ended or pids != {name: process.pid for name, process in self._roles.processes.items()}:
             self._violation(f"{ended} ended when the disk was full")
         await self._members.wait_up()
         self._say(
             f"{number + 1}: full; refused after {refused:.2f} s, read in {read:.2f} s, deleted in {deleted:.2f} s; "
-            f"room again: written after {resumed:.2f} s"
+            f"{deletes} deletes more until they were refused; room again: written after {resumed:.2f} s"
         )
         return began
+
+    async def _delete_until_refused(self) -> int:
+        """Delete on, with names as long as may be, until it is refused for want of room; how many were taken."""
+        taken, last = 0, ""
+        with trio.move_on_after(DELETES_S) as patience:
+            async with trio.open_nursery() as nursery:
+
+                async def delete(worker: int) -> None:
+                    nonlocal taken, last
+                    connection = Connection(self._roles.access())
+                    try:
+                        while last != "507":
+                            path = object_path("default", f"full/{worker:0>900}")
+                            try:
+                                answer = await connection.request("DELETE", path)
+                            except Broken as error:
+                                last = str(error)
+                                continue
+                            last = str(answer.status)
+                            taken += answer.status == 204
+                    finally:
+                        connection.close_nowait()
+                    nursery.cancel_scope.cancel()
+
+                for worker in range(DELETING):
+                    nursery.start_soon(delete, worker)
+        if patience.cancelled_caught:
+            self._violation(f"deletes were not refused within {DELETES_S} s; {taken} were taken, the last with {last}")
+        return taken
 
     async def _expect(self, connection: Connection, method: str, statuses: set[int], seconds: float) -> float:
         """Ask until the answer is one of these; how long it took. What does not come in time is a violation."""

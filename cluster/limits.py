@@ -74,7 +74,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     scan_rows_max: int = 10_000  # rows that one read call looks at
     copy_bytes_per_s: int = 64 * MIB  # making a copy of the database, and sending it; commits must not suffer
     map_bytes: int = 1024 * GIB  # LMDB address space, not disk
-    room_bytes: int = 16 * MIB  # allocated ahead in a member's database: what comes until growth is refused fits in it
+    room_bytes: int = 32 * MIB  # allocated ahead in a member's database: what comes until it is refused fits in it
     free_bytes_min: int = 2 * GIB  # below this (or free_percent_min) growing commands get 507
     free_percent_min: float = 5.0
 

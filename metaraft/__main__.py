@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 
 from cluster.config import FILE_NAME, Config, MemberConfig, load
-from cluster.errors import Corrupt, Refused
+from cluster.errors import Corrupt, Refused, Unavailable
 from cluster.exits import RoleExit
 from cluster.identity import load_identity
 from cluster.log import configure, get_logger
@@ -123,6 +123,9 @@ def _explain(error: Exception, name: str) -> int:
     if any(isinstance(leaf, UnknownMeaning) for leaf in leaves):
         _log.critical("log_not_understood", reason=f"{leaves[0]}; this member needs a newer program")
         return RoleExit.CONFIG
+    if all(isinstance(leaf, Unavailable) for leaf in leaves):  # a disk without room for the start
+        _log.error("not_started", reason=reason)
+        return RoleExit.INTERNAL
     if all(isinstance(leaf, Refused) for leaf in leaves):
         for leaf in leaves:
             code = getattr(leaf, "code", "")

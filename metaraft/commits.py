@@ -6,6 +6,8 @@ Rules:
 * A command is answered only when its entry was executed here: with its result if the entry is the one proposed.
   If another entry took its place in the log it certainly did not happen. If leadership ends before either is
   known its outcome is unknown.
+* While space is short an entry holds few commands (`SHORT_COMMANDS_MAX`): how much of the database it changes is
+  bounded then, and fits in the room that is left (`metaraft.room`).
 * At most `limits.proposals_pending_max` commands wait or are in the log unexecuted, and at most
   `limits.proposals_pending_bytes_max` bytes of them wait; one more is refused at once.
 """
@@ -54,7 +56,13 @@ GROWING = (
 )
 """Commands that are refused while log or disk are short of space. Deletes, aborts and collection pass."""
 
-_BATCH_BYTES_MIN = 64  # what an empty batch and a long run of envelopes cost beside the envelopes
+SHORT_COMMANDS_MAX = 64
+"""Commands in one entry while space is short. One changes about ten pages of the database at most, each 4 KiB: the two
+entries that may be in flight are 5 MiB, and the quarter of `limits.room_bytes` that is left for them has 8."""
+
+BATCH_BYTES_MIN = 64
+"""What an empty batch and a long run of envelopes cost beside the envelopes."""
+
 _decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
 
 
@@ -99,6 +107,13 @@ class Commits:
         self._in_flight: dict[int, _InFlight] = {}
         self._pending = 0
         self._waiting_bytes = 0
+        self.short = False
+        """Whether space is short."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What the commands have that wait to be proposed."""
+        return self._waiting_bytes
 
     @property
     def waiting(self) -> bool:
@@ -147,8 +162,11 @@ class Commits:
         while self._waiting and len(batches) < entries_max:
             envelopes: list[msgspec.Raw] = []
             replies: list[Reply] = []
-            left = self._limits.entry_bytes_max - _BATCH_BYTES_MIN
+            left = self._limits.entry_bytes_max - BATCH_BYTES_MIN
+            count_max = SHORT_COMMANDS_MAX if self.short else self._limits.proposals_pending_max
             while self._waiting and (not envelopes or len(self._waiting[0][0]) <= left):
+                if len(envelopes) == count_max:
+                    break
                 body, deadline, reply = self._waiting.popleft()
                 if deadline <= now:
                     self._pending -= 1
@@ -190,12 +208,16 @@ class Commits:
         for reply, result in zip(flight.replies, done.results, strict=True):
             reply.ok(encode(CommitAnswer(flight.state_time_ms, msgspec.Raw(result))))
 
-    def lost(self, commit: int, leader: int | None) -> None:
-        """Leadership ended with `commit` as the last index known to be committed; what is beyond is unknown."""
+    def refuse_waiting(self, error: TrilithError) -> None:
+        """Refuse what was taken in and is not in the log."""
         waiting = [reply for _, _, reply in self._waiting]
         self._waiting.clear()
         self._waiting_bytes = 0
-        self._fail(waiting, not_leader(leader))
+        self._fail(waiting, error)
+
+    def lost(self, commit: int, leader: int | None) -> None:
+        """Leadership ended with `commit` as the last index known to be committed; what is beyond is unknown."""
+        self.refuse_waiting(not_leader(leader))
         for index in [index for index in self._in_flight if index > commit]:
             error = OutcomeUnknown("LeadershipLost", "leadership ended while the command was in the log")
             self._fail(self._in_flight.pop(index).replies, error)

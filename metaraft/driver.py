@@ -6,6 +6,7 @@ Rules:
 * What is made of a step is decided in `metaraft.turns`, without I/O.
 * It wakes on events only: a message, a command, a read, something applied, a timer. It never polls.
 * The database has a task of its own, `metaraft.applier`; a disk that is slow is waited for in threads.
+* What would not fit in the room made ahead, where no more can be had, is not stepped with (`metaraft.room`).
 * A disk that fails ends the process: `DiskFailed` comes out of `run` (in exception groups).
 
 The shape is that of etcd's raft (doc.go).
@@ -21,12 +22,14 @@ from cluster.limits import Limits
 from cluster.log import get_logger
 from metaraft import applier, turns
 from metaraft.applier import Applier, failing_disk
-from metaraft.commits import Executed, Reply, not_leader
+from metaraft.commits import BATCH_BYTES_MIN, Executed, Reply, not_leader
 from metaraft.core import Change, Core, CoreStatus, Membership, Message, Ready
 from metaraft.journal import Journal
-from metaraft.journal_records import Entry
+from metaraft.journal_records import RECORD_BYTES, Entry
 from metaraft.pace import Pace
-from metaraft.turns import Turns
+from metaraft.reports import no_room
+from metaraft.room import Room, bytes_of, fitting
+from metaraft.turns import ENTRIES_IN_FLIGHT_MAX, Turns
 
 IDLE_S = 0.04
 """A journal that was not written to for this long is marked (DESIGN 3.2: within 50 ms)."""
@@ -36,6 +39,13 @@ _log = get_logger("driver")
 
 class Database(applier.Database[Entry], turns.Database, Protocol):
     """What the driver needs of the store."""
+
+    @property
+    def room(self) -> Room:
+        """The space allocated behind the last page."""
+
+    def make_room(self) -> None:
+        """Allocate more of it, if less than half is left (blocking)."""
 
 
 class Bell:
@@ -80,6 +90,8 @@ class Driver:
         self.applier = Applier(journal, database, on_executed=self._on_executed, on_applied=self._look_at_reads)
         self._core = core
         self._journal = journal
+        self._database = database
+        self._limits = limits
         self._send = send
         self._wall_ms = wall_ms
         self._on_seats = on_seats
@@ -179,6 +191,7 @@ class Driver:
 
     async def _turn(self) -> None:
         inbox, self._inbox = self._inbox, []
+        inbox = await self._admitted(inbox)
         before = self.status
 
         ready = self._turns.step(inbox, trio.current_time(), self._wall_ms())
@@ -193,6 +206,28 @@ class Driver:
 
         self._look_at_reads()
         await self._tend_journal()
+
+    async def _admitted(self, inbox: list[tuple[int, str, Message]]) -> list[tuple[int, str, Message]]:
+        """What there is room for, of what is to be taken into the log; the commands that wait are refused else."""
+        need = sum(bytes_of(message) for _, _, message in inbox)
+        if self.commits.waiting:
+            need += ENTRIES_IN_FLIGHT_MAX * (RECORD_BYTES + BATCH_BYTES_MIN)
+            need += min(self.commits.waiting_bytes, ENTRIES_IN_FLIGHT_MAX * self._limits.entry_bytes_max)
+        if need == 0 or self._has_room(need):
+            return inbox
+        await trio.to_thread.run_sync(self._make_room, need, limiter=self._disk_thread)
+        if self._has_room(need):
+            return inbox
+        self.commits.refuse_waiting(no_room("the metadata member that leads"))
+        return fitting(inbox, self._journal.room, self._database.room)
+
+    def _has_room(self, need: int) -> bool:
+        journal = self._journal.room
+        return journal.left - journal.reserve >= need and not (journal.used_up or self._database.room.used_up)
+
+    def _make_room(self, need: int) -> None:
+        self._journal.make_room(need + self._journal.room.reserve)
+        self._database.make_room()
 
     def _note(self, before: CoreStatus, ready: Ready) -> None:
         """Tell of what the step decided, before anything is awaited."""

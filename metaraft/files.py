@@ -30,6 +30,12 @@ def allocate(descriptor: int, offset: int, length: int) -> bool:
     raise OSError(code, os.strerror(code))
 
 
+def free_bytes(directory: Path) -> int:
+    """Bytes that may still be written where the folder is."""
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize
+
+
 def write_file(file: Path, content: bytes) -> None:
     """Give a file this content, wholly or not at all; it is on the disk when this returns."""
     new = file.with_name(file.name + ".new")

@@ -24,7 +24,6 @@ from typing import NoReturn, Self
 
 from cluster.errors import Refused
 from cluster.limits import GIB, Limits
-from metaraft.files import FULL
 from metaraft.journal_disk import Disk, write_all
 from metaraft.journal_older import Older
 from metaraft.journal_recent import Recent
@@ -36,12 +35,14 @@ from metaraft.journal_segments import (
     Segment,
     begin_segment,
     encode_vote,
+    extend,
     incarnation_in,
     recover,
     seal,
     sequences,
     write_segment,
 )
+from metaraft.room import Room, may_take
 
 __all__ = ["Entry", "Journal", "JournalFailed"]
 
@@ -107,7 +108,7 @@ class Journal:
         is known.
 
         Raises Refused (NoJournal, ForeignJournal, JournalFormat, JournalInUse), Corrupt (JournalRot: what was synced
-        is not there any more, the member must not start), JournalFailed.
+        is not there any more, the member must not start), Unavailable (NoSpace: try again), JournalFailed.
         """
         disk = disk or Disk()
         try:
@@ -186,6 +187,11 @@ class Journal:
     def last_index(self) -> int:
         """Index of the newest entry."""
         return self._table.next_index - 1
+
+    @property
+    def room(self) -> Room:
+        """The space behind the last record. No statement while a sync is under way that begins a segment."""
+        return Room(self._active.allocated - self._tail, self._room)
 
     @property
     def dirty(self) -> bool:
@@ -332,23 +338,21 @@ class Journal:
             if batch is not None:
                 self._land(batch)
 
-    def make_room(self) -> None:
-        """Allocates space ahead, while the disk has some: what is added then does not fail when others fill it.
-        Blocking. Raises JournalFailed; a disk that is full is no failure, for nothing is written."""
+    def make_room(self, bytes_min: int = 0) -> bool:
+        """Allocates space ahead (see `room`), so that there are `bytes_min`, and says whether there are. Blocking.
+
+        Raises JournalFailed; a disk that is full is no failure, for nothing is written."""
         with self._io:
             with self._state:
                 self._check()
-                segment, tail = self._active, self._tail
-            assert segment.fd is not None
-            if segment.allocated - tail >= self._room // 2:
-                return
+                segment, room = self._active, self.room
+            lacking = bytes_min - room.left
+            if lacking <= 0 and not room.wanted:
+                return True
             try:
-                self._disk.allocate(segment.fd, segment.allocated, self._room)
+                return extend(self._disk, segment, max(lacking, room.piece)) or lacking <= 0
             except OSError as error:
-                if error.errno not in FULL:
-                    self._fail(error)
-            else:
-                segment.allocated += self._room
+                self._fail(error)
 
     def cut(self, below_index: int, segments_max: int | None = None) -> bool:
         """Drops the oldest segments that hold no entry from `below_index` on, never the last entry; `segments_max` of
@@ -414,7 +418,7 @@ class Journal:
         """On a disk that is full the segment grows beyond its size, into what `make_room` has allocated: a successor
         that cannot be made would end the member, where growing commands are refused until there is room again."""
         try:
-            return self._disk.free(self._directory) >= 2 * self._room
+            return may_take(self._disk.free(self._directory), self._room)
         except OSError as error:
             self._fail(error)
 

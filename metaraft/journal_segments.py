@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from cluster.errors import Corrupt, Refused
+from cluster.errors import Corrupt, Refused, Unavailable
 from cluster.limits import MIB
+from metaraft.files import FULL
 from metaraft.journal_disk import Disk, write_all
 from metaraft.journal_recent import Recent
 from metaraft.journal_records import (
@@ -32,6 +33,7 @@ from metaraft.journal_records import (
     decode_header,
 )
 from metaraft.journal_table import Table
+from metaraft.room import may_take
 
 SUFFIX = ".segment"
 NEW = ".new"
@@ -112,6 +114,21 @@ def write_segment(disk: Disk, path: Path, pieces: Iterator[bytes], room: int) ->
     return fd, end, end + room
 
 
+def extend(disk: Disk, segment: Segment, size: int) -> bool:
+    """Allocates `size` bytes more for the active segment, and says whether the disk has them to spare."""
+    assert segment.fd is not None
+    if not may_take(disk.free(segment.path.parent), size):
+        return False
+    try:
+        disk.allocate(segment.fd, segment.allocated, size)
+    except OSError as error:
+        if error.errno in FULL:
+            return False
+        raise
+    segment.allocated += size
+    return True
+
+
 def begin_segment(
     disk: Disk, directory: Path, owner: Owner, *, sequence: int, first_index: int, previous_end: int, head: Head
 ) -> tuple[Segment, bytes]:
@@ -148,7 +165,7 @@ def recover(disk: Disk, directory: Path, owner: Owner, room: int, recent: Recent
     """Reads the journal back and makes its newest segment anew, with `room` bytes allocated behind its end.
 
     `recent` gets the newest segment's entries. Raises Refused (NoJournal, ForeignJournal, JournalFormat), Corrupt
-    (JournalRot), OSError. The folder must be locked.
+    (JournalRot), Unavailable (NoSpace: nothing was changed), OSError. The folder must be locked.
     """
     found = sequences(disk, directory)
     if not found:
@@ -299,5 +316,16 @@ def _rewrite(disk: Disk, segment: Segment, room: int) -> None:
 
     try:
         segment.fd, segment.end, segment.allocated = write_segment(disk, segment.path, pieces(), room)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        directory, unfinished = segment.path.parent, segment.path.name + NEW
+        if unfinished in disk.names(directory):
+            disk.unlink(directory / unfinished)
+        raise Unavailable(
+            "NoSpace",
+            f"the disk of {directory} has no {end + room} bytes for a copy of the newest segment of the "
+            "journal, which is made at each start; make room on it",
+        ) from error
     finally:
         disk.close(source)

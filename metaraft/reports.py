@@ -5,7 +5,7 @@ Rules:
 * The newest report of each incarnation counts for `AGE_S_MAX`; an older one says nothing any more: its member is down.
 * Only who has a slot is weighed. An old disk that returned is in nobody's way, and speaks for nobody.
 * Commands that grow the metadata are refused while any member is short of disk space or holds too much log; which one
-  is named.
+  is named. All commands are, while the space that any has allocated ahead is used up (`metaraft.room`).
 * The level may be raised to what all members know, and only while all report.
 """
 
@@ -26,6 +26,8 @@ class Reports:
         self._kept: dict[tuple[int, str], tuple[float, MemberReport, int]] = {}
         self.refusal: Unavailable | None = None
         """Why growing commands are refused, if they are."""
+        self.refusal_of_all: Unavailable | None = None
+        """Why no command is taken, deletes neither, if none is."""
         self.level_max = 0
         """What the level may be raised to; 0: not known."""
         self.skew_ms = 0
@@ -48,6 +50,9 @@ class Reports:
         self.skew_ms = max((skew for _, _, skew in self._kept.values()), key=abs, default=0)
         self.refusal = next(filter(None, (self._refusal(slot, reports[slot]) for slot in sorted(reports))), None)
 
+        full = (slot for slot in sorted(reports) if reports[slot].room_used_up)
+        self.refusal_of_all = next((no_room(f"the metadata member in slot {slot}") for slot in full), None)
+
     def _refusal(self, slot: int, report: MemberReport) -> Unavailable | None:
         limits = self._limits
         if report.log_bytes > limits.log_bytes_max:
@@ -63,6 +68,15 @@ class Reports:
                 limit={"free_bytes_min": limits.free_bytes_min, "free_percent_min": limits.free_percent_min},
             )
         return None
+
+
+def no_room(who: str) -> Unavailable:
+    """The refusal of every command: there is no room for what would be written of it."""
+    return Unavailable(
+        "NoSpace",
+        f"the disk of {who} is full, and what was allocated ahead is used up: even deletes are refused until there is "
+        "room on that disk, which no delete of objects makes; remove what else lies on it, or enlarge it",
+    )
 
 
 def of_seat(membership: Membership, slot: int, report: MemberReport) -> bool:

@@ -1,9 +1,10 @@
 """One member: its journal, database, core and Ready loop behind the RPC service "metaraft".
 
 Rules: commands and reads are taken straight from the read loop, without a task each; only the leader takes them.
-Growing commands are refused while any member is short of disk space or holds too much log (deletes pass). Each second
-the leader tells its followers how far the log may be cut and what time it is, and they tell it how they stand. A member
-whose rows are found to differ from the others' ends (`Differs`).
+Growing commands are refused while any member is short of disk space or holds too much log (deletes pass), and all while
+the room that any has allocated ahead is used up (changes of members pass: who cannot be given room is replaced). Each
+second the leader tells its followers how far the log may be cut and what time it is, and they tell it how they stand. A
+member whose rows are found to differ from the others' ends (`Differs`).
 """
 
 import os
@@ -37,6 +38,7 @@ from metaraft.driver import Driver
 from metaraft.journal import Journal
 from metaraft.journal_disk import Disk
 from metaraft.reports import Reports, of_seat
+from metaraft.room import may_take
 from metaraft.rows import LEVEL
 from metaraft.seating import Seating, first_seats
 from metaraft.snapshot_fetching import Fetcher
@@ -156,6 +158,7 @@ class Member:
             self.journal.close()
             raise
         self._space = self._measured_space()
+        self._make_room()
         self.copying = trio.Lock()
         """Held while a copy of the database is made."""
         self._backups = Backups(self.store, self._directory, node.name, config.limits, self.copying, self._callers)
@@ -318,19 +321,18 @@ class Member:
     def _report(self, slot: int, body: bytes) -> None:
         report, membership = decode_report(body), self.driver.status.membership
         self._reports.heard(slot, report, trio.current_time(), wall_ms())
+        if report.room_used_up:
+            self._weigh(self._own_report())  # at once: what is taken in meanwhile comes out of the last of it
         if slot in membership.voters and of_seat(membership, slot, report):  # a copy of our rows is no second witness
             self._comparing.heard(slot, report.points, trio.current_time())
 
     async def _tend(self) -> None:
-        """Each second: who is short of space, what the others should know, whose rows differ, and the cut."""
+        """Each second: room, who is short of space, what the others should know, whose rows differ, and the cut."""
         while True:
+            await trio.to_thread.run_sync(self._make_room)
             self._space = await trio.to_thread.run_sync(self._measured_space)
-            points = self.store.points
-            status, driver = self.driver.status, self.driver
-            report = MemberReport(
-                self.journal.bytes, self._short_of_space(), wall_ms(), LEVEL, points, self.journal.incarnation
-            )
-            self._comparing.heard(self._node.slot, points, trio.current_time())
+            status, driver, report = self.driver.status, self.driver, self._own_report()
+            self._comparing.heard(self._node.slot, report.points, trio.current_time())
             if driver.leads:
                 self._safe_cut = max(self._safe_cut, status.safe_cut)
                 dispute = self._comparing.decide(trio.current_time())
@@ -347,17 +349,28 @@ class Member:
                 raise Differs(difference.text)
             self._weigh(report)
             await self._maybe_cut(report.log_bytes)
-            if not report.short_of_space:
-                await trio.to_thread.run_sync(self._make_room)
             await trio.sleep(NOTE_S)
+
+    def _own_report(self) -> MemberReport:
+        journal = self.journal
+        with failing_disk():
+            room = journal.room  # used up for a moment, too, while a new segment is begun
+            used_up = self.store.room.used_up or (room.used_up and not may_take(self._space[0], room.piece))
+        short, points = self._short_of_space(), self.store.points
+        return MemberReport(journal.bytes, short, wall_ms(), LEVEL, points, journal.incarnation, used_up)
 
     def _weigh(self, own: MemberReport) -> None:
         reports = self._reports
-        before = reports.refusal
+        before = reports.refusal, reports.refusal_of_all
         reports.weigh(own, self.driver.status.membership, trio.current_time())
-        after = reports.refusal
-        if (before is None) != (after is None):
-            _log.warning("growth_refused" if after else "growth_allowed", reason=str(after or ""))
+        after = reports.refusal, reports.refusal_of_all
+        self.driver.commits.short = reports.refusal is not None
+        if (before[0] is None) != (after[0] is None):
+            _log.warning("growth_refused" if after[0] else "growth_allowed", reason=str(after[0] or ""))
+        if (before[1] is None) != (after[1] is None):
+            _log.warning("commands_refused" if after[1] else "commands_allowed", reason=str(after[1] or ""))
+        if reports.refusal_of_all is not None:
+            self.driver.commits.refuse_waiting(reports.refusal_of_all)
         skewed = abs(reports.skew_ms) > SKEW_MS_MAX
         if skewed != self._skewed:
             self._skewed = skewed
@@ -406,6 +419,8 @@ class Member:
             reply.error(Unavailable("ShuttingDown", "this member is ending"))
         elif not driver.leads:
             reply.error(not_leader(driver.status.leader))
+        elif (refusal := self._reports.refusal_of_all) is not None:
+            reply.error(refusal)
         elif driver.commits.add(
             request.body,
             reply,
@@ -443,7 +458,7 @@ class Member:
 
     async def _status(self, _request: Request) -> bytes:
         await trio.lowlevel.checkpoint()
-        status, refusal = self.driver.status, self._reports.refusal
+        status, refusal = self.driver.status, self._reports.refusal_of_all or self._reports.refusal
         facts = self.store.facts()
         return encode(
             MemberStatus(

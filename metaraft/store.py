@@ -27,9 +27,10 @@ from metaraft import answering, machine
 from metaraft.comparing import POINT_MS, POINTS_TOLD, Point
 from metaraft.condemned import refuse_condemned
 from metaraft.core_membership import CHANGE, NOBODY, Membership, is_batch
-from metaraft.files import FULL, allocate, sync_directory
+from metaraft.files import FULL, allocate, free_bytes, sync_directory
 from metaraft.lmdb_rows import LmdbReader, LmdbRows, checked_rows, errors, translated
 from metaraft.machine import Machine
+from metaraft.room import Room, may_take
 from metaraft.rows import MEMBERSHIP_KEY, SCHEMA, SET_HASH_MODULUS, Kind, Reader, Rows, row_hash
 from metaraft.walking import Walk
 
@@ -156,7 +157,9 @@ class Store:
         self._failed = False
         self._scan_rows_max = max(1, limits.scan_rows_max)
         self._room_bytes = limits.room_bytes
-        self._room_end = 0
+        found = (directory / DATA_FILE).stat()
+        # What an earlier process has allocated is still there, if the file has no hole.
+        self._room_end = found.st_size if found.st_blocks * 512 >= found.st_size else 0
         with errors(directory), env.begin(write=True) as txn:
             rows = LmdbRows(txn, 0)
             applied = _applied(rows)
@@ -337,13 +340,23 @@ class Store:
             self._env.sync(True)
         return applied
 
-    def make_room(self) -> None:
-        """Allocate space behind the last page, while the disk has some: what is applied then does not fail when others
-        fill it. Blocking. Raises OSError; a disk that is full is no failure, nor is a file system that cannot do it."""
+    @property
+    def room(self) -> Room:
+        """The space allocated behind the last page; what the disk has free where none can be allocated."""
+        if self._room_end == _NO_END:
+            return Room(free_bytes(self._directory), self._room_bytes)
+        return Room(self._room_end - self._used_bytes(), self._room_bytes)
+
+    def _used_bytes(self) -> int:
         with errors(self._directory):
-            used = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if self._room_end - used >= self._room_bytes // 2:
+            return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+
+    def make_room(self) -> None:
+        """Allocate space behind the last page (see `room`): what is applied then does not fail when others fill the
+        disk. Blocking. Raises OSError; a disk that is full is no failure, nor is a file system that cannot do it."""
+        if not self.room.wanted or not may_take(free_bytes(self._directory), self._room_bytes):
             return
+        used = self._used_bytes()
         file = os.open(self._directory / DATA_FILE, os.O_RDWR | os.O_CLOEXEC)
         try:
             can = allocate(file, used, self._room_bytes)

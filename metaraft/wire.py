@@ -91,7 +91,8 @@ class LeaderNote(msgspec.Struct, frozen=True, array_like=True):
 
 class MemberReport(msgspec.Struct, frozen=True, array_like=True):
     """What a follower tells the leader each second: its space, its wall clock for the skew alarm, the highest level of
-    command meaning that its program knows, its newest points (`metaraft.comparing`), and which incarnation it is."""
+    command meaning that its program knows, its newest points (`metaraft.comparing`), which incarnation it is, and
+    whether the space that it has allocated ahead is used up (`metaraft.room`)."""
 
     log_bytes: int
     short_of_space: bool
@@ -99,6 +100,7 @@ class MemberReport(msgspec.Struct, frozen=True, array_like=True):
     level: int = 1
     points: tuple[Point, ...] = ()
     incarnation: str = ""
+    room_used_up: bool = False
 
 
 class CopyWanted(msgspec.Struct, frozen=True, array_like=True):

@@ -28,6 +28,7 @@ from metaraft.pace import INLINE_S_MAX
 from metaraft.results import (
     Done,
 )
+from metaraft.room import Room
 from metaraft.wire import encode
 from tests.metaraft.members import PATIENCE_S
 from tests.metaraft.replies import Kept, envelope
@@ -58,6 +59,8 @@ class GatedDatabase:
     def __init__(self) -> None:
         self.applied = 0
         self.state_time_ms = 0
+        self.room = Room(1 << 20, 1 << 20)
+        self.rooms_asked = 0
         self.calls: list[int] = []
         self.threads: list[threading.Thread] = []
         self.gate = threading.Event()
@@ -69,6 +72,10 @@ class GatedDatabase:
         """Let everything pass."""
         self.gate.set()
         self.commit_gate.set()
+
+    def make_room(self) -> None:
+        """There is none."""
+        self.rooms_asked += 1
 
     def execute(self, entries: Sequence[Entry]) -> list[list[bytes]]:
         """Execute when the gate opens."""
@@ -191,6 +198,21 @@ async def leading(folder: Path) -> AsyncIterator[World]:
 async def answered(*replies: Kept) -> None:
     while any(reply.open for reply in replies):  # noqa: ASYNC110 - a reply tells nobody
         await trio.sleep(0.002)
+
+
+async def test_without_room_commands_are_refused_and_with_room_again_they_are_taken(tmp_path: Path) -> None:
+    async with leading(tmp_path) as world:
+        await answered(world.commit())
+        last, plenty = world.journal.last_index, world.database.room
+        world.database.room = Room(plenty.piece // 4 - 1, plenty.piece)
+        refused = world.commit(2)
+        await answered(refused)
+        assert refused.said == ("unavailable", "NoSpace")
+        assert (world.database.rooms_asked, world.journal.last_index) == (1, last)
+        assert world.driver.leads
+        world.database.room = plenty
+        await answered(taken := world.commit(3))
+        assert taken.result == Done(last + 1)
 
 
 async def test_what_a_cut_takes_is_gone_from_when_it_is_asked_for(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from metaraft.commands import (
     RaiseLevel,
     SetBucketSetting,
 )
-from metaraft.commits import Commits, Executed
+from metaraft.commits import SHORT_COMMANDS_MAX, Commits, Executed
 from metaraft.model import Copies
 from metaraft.results import (
     Done,
@@ -164,6 +164,23 @@ def test_while_space_is_short_only_what_does_not_grow_passes() -> None:
     assert add(commits, grows, refusal=full).said == ("unavailable", "LogFull")
     assert add(commits, envelope(), refusal=full).open
     assert add(commits, grows).open
+
+
+def test_while_space_is_short_an_entry_holds_few_commands() -> None:
+    commits = Commits(Limits())
+    commits.short = True
+    for number in range(SHORT_COMMANDS_MAX + 1):
+        add(commits, envelope(number))
+    first, second = commits.take(1, 0.0, 2)
+    assert [len(batch_of(data)[1]) for data in (first, second)] == [SHORT_COMMANDS_MAX, 1]
+
+
+def test_what_waits_when_the_room_is_used_up_is_refused_and_did_not_happen() -> None:
+    commits = Commits(Limits())
+    replies = [add(commits, envelope(number)) for number in range(3)]
+    commits.refuse_waiting(Unavailable("NoSpace", "full"))
+    assert [reply.said for reply in replies] == [("unavailable", "NoSpace")] * 3
+    assert (commits.pending, commits.waiting_bytes, commits.take(1, 0.0, 2)) == (0, 0, [])
 
 
 def test_while_space_is_short_a_setting_is_removed_and_not_written() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster.errors import Corrupt, Refused
+from cluster.errors import Corrupt, Refused, Unavailable
 from cluster.limits import GIB, KIB, Limits
 from metaraft.journal import Entry, Journal, JournalFailed
 from metaraft.journal_disk import Disk
@@ -370,6 +370,7 @@ class FullDisk(Disk):
     """A disk that others fill."""
 
     full = False
+    makes_files = False
     code = errno.ENOSPC
 
     def allocate(self, fd: int, offset: int, length: int) -> None:
@@ -380,7 +381,7 @@ class FullDisk(Disk):
 
     def create(self, path: Path) -> int:
         """Make a file, if there is space."""
-        if self.full:
+        if self.full and not self.makes_files:
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().create(path)
 
@@ -405,6 +406,34 @@ def test_what_is_added_fits_into_the_room_made_ahead_when_the_disk_is_full(folde
     journal.close()
     again = opened(folder, limits)
     assert again.last_index == 81
+    again.close()
+
+
+def test_room_is_made_for_what_is_to_come_and_said_not_to_be_there_on_a_full_disk(folder: Path) -> None:
+    disk = FullDisk()
+    journal = opened(folder, Limits(journal_segment_bytes=64 * KIB), disk)
+    assert journal.make_room(200 * KIB)
+    assert journal.room.left >= 200 * KIB
+    disk.full = True
+    assert journal.make_room(200 * KIB)
+    assert not journal.make_room(300 * KIB)
+    journal.close()
+
+
+def test_a_journal_is_not_opened_on_a_full_disk_loses_nothing_and_is_opened_when_there_is_room(folder: Path) -> None:
+    filled(journal := opened(folder), 20)
+    journal.close()
+    disk = FullDisk()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for disk.makes_files, disk.code in ((False, errno.ENOSPC), (True, errno.ENOSPC), (True, errno.EDQUOT)):
+        disk.full = True
+        with pytest.raises(Unavailable) as refused:
+            opened(folder, disk=disk)
+        assert refused.value.code == "NoSpace"
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    disk.full = False
+    again = opened(folder, disk=disk)
+    assert again.last_index == 21
     again.close()
 
 

@@ -12,10 +12,16 @@ LIMITS = Limits()
 
 
 def report(
-    incarnation: str, *, level: int = 7, short: bool = False, log_bytes: int = 0, wall_ms: int = 0
+    incarnation: str,
+    *,
+    level: int = 7,
+    short: bool = False,
+    log_bytes: int = 0,
+    wall_ms: int = 0,
+    used_up: bool = False,
 ) -> MemberReport:
     """A report."""
-    return MemberReport(log_bytes, short, wall_ms, level, (), incarnation)
+    return MemberReport(log_bytes, short, wall_ms, level, (), incarnation, used_up)
 
 
 def weighed(*told: MemberReport, now: float = 0.0) -> Reports:
@@ -38,6 +44,17 @@ def test_growth_is_refused_while_any_member_is_short_of_space_or_has_too_much_lo
     full = weighed(report("2.1"), report("3.1", log_bytes=LIMITS.log_bytes_max + 1))
     assert code(full) == "LogFull"
     assert "slot 3" in str(full.refusal)
+
+
+def test_every_command_is_refused_while_the_room_of_any_member_is_used_up() -> None:
+    assert weighed(report("2.1", short=True), report("3.1")).refusal_of_all is None
+    told = report("2.1"), report("3.1", short=True, used_up=True)
+    refusal = weighed(*told).refusal_of_all
+    assert refusal is not None
+    assert (refusal.code, "slot 3" in str(refusal), "even deletes" in str(refusal)) == ("NoSpace", True, True)
+    assert weighed(*told, now=AGE_S_MAX + 0.1).refusal_of_all is None
+    retired = report("3.0", used_up=True)
+    assert weighed(report("2.1"), report("3.1"), report("2.1"), retired).refusal_of_all is None
 
 
 def test_the_level_may_be_raised_to_what_all_know_while_all_report() -> None:
@@ -72,7 +89,7 @@ def test_seats_that_change_are_weighed_by_at_once() -> None:
 
 def test_a_program_from_before_the_incarnation_was_told_is_believed() -> None:
     before = msgspec.msgpack.decode(msgspec.msgpack.encode([1, True, 0, 6, []]), type=MemberReport)
-    assert before.incarnation == ""
+    assert (before.incarnation, before.room_used_up) == ("", False)
     assert code(weighed(before, report("3.1"))) == "NoSpace"
 
 

@@ -266,6 +266,35 @@ async def test_while_space_is_short_growing_commands_are_refused_and_deletes_pas
             assert short.code in {status.refusal for status in statuses}
 
 
+@pytest.mark.parametrize("leads", [True, False])
+async def test_while_a_member_has_no_room_left_every_command_is_refused_and_reads_go_on(
+    leads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cluster_folder() as config:
+        async with members_of(config) as (members, client):
+            await client.commit(bucket("a"), deadline=soon())
+            leader = client.leader
+            assert leader is not None
+            full = members.running[leader if leads else leader % 3 + 1]
+            used = full.store.facts().used_bytes
+            with monkeypatch.context() as disks:
+                disks.setattr("metaraft.store.free_bytes", lambda _: 0)
+                disks.setattr(full.store, "_room_end", used + full.store.room.piece // 5)
+
+                async def said() -> str:
+                    try:
+                        await client.commit(DeleteBucket("b"), deadline=soon())
+                    except (Refused, Unavailable) as error:
+                        return error.code
+                    raise AssertionError("there is no such bucket")
+
+                await until(said, lambda code: code == "NoSpace")
+                assert await names(client) == ["a"]
+                await until(client.status, lambda found: "NoSpace" in {status.refusal for status in found})
+            await until(said, lambda code: code == "NoSuchBucket")
+            await client.commit(bucket("c"), deadline=soon())
+
+
 async def test_the_log_is_cut_at_every_member_below_what_all_have() -> None:
     limits = msgspec.structs.replace(SMALL, journal_segment_bytes=64 * 1024, journal_cache_bytes=64 * 1024)
     with cluster_folder(limits=limits) as config:
