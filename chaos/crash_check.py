@@ -29,13 +29,14 @@ class Step(msgspec.Struct, frozen=True, array_like=True):
 
 class Found(msgspec.Struct, frozen=True):
     """What a member has as it starts: last entry of the recorded log, how far that was applied, term and vote (None:
-    for nobody); or what is wrong."""
+    for nobody); or what is wrong, and by which signal the process died of it."""
 
     last: int = 0
     applied: int = 0
     term: int = 0
     voted_for: int | None = None
     error: str = ""
+    signal: int = 0
 
 
 def forgotten(found: Found, acknowledged: Step, slot: int) -> str:

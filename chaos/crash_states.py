@@ -246,7 +246,7 @@ class Checker:
             return _decode_found(line)
         self._process = None
         process.communicate()
-        return Found(error=f"the process ended with {process.returncode}")
+        return Found(error=f"the process ended with {process.returncode}", signal=max(0, -process.returncode))
 
     def close(self) -> None:
         """End the process."""

@@ -3,7 +3,6 @@
 The role codes follow sysexits.h, so that an init system reads them as well.
 """
 
-import signal
 from enum import IntEnum
 
 
@@ -17,8 +16,9 @@ class RoleExit(IntEnum):
     CONFIG = 78  # EX_CONFIG: wrong configuration or folder; never restarted
 
 
-NOT_RESTARTED = frozenset({RoleExit.DISK, RoleExit.CONFIG, -signal.SIGBUS})
-"""Ends of a process that starting it again would only repeat. SIGBUS: a file that it had mapped could not be read."""
+NOT_RESTARTED = frozenset({RoleExit.DISK, RoleExit.CONFIG})
+"""Ends of a process that starting it again would only repeat. A death by a signal is none: one request that crashes a
+process must not end it for good, and a member looks into its own (`metaraft.crashes`)."""
 
 
 class CommandExit(IntEnum):

@@ -1,4 +1,4 @@
-"""`python -P -m metaraft --config FILE --node NAME [--prepare [--snapshot FILE]]`: one metadata member.
+"""`python -P -m metaraft --config FILE --node NAME [--prepare [--snapshot FILE] | --check]`: one metadata member.
 
 Exit codes: 0 ended by SIGTERM or SIGINT (or the member is prepared), 70 our own failure, 74 journal or database
 failed or cannot be trusted, or differ from the other members', 75 a copy of the database was fetched and is installed
@@ -7,6 +7,7 @@ do.
 """
 
 import argparse
+import contextlib
 import gc
 import signal
 import sys
@@ -24,11 +25,14 @@ from cluster.process import tell_ready
 from metaraft.applier import DiskFailed, failing_disk
 from metaraft.backup.restore import prepare_from
 from metaraft.comparing import Differs
+from metaraft.condemned import ROT, condemn
 from metaraft.core import LostEntries
+from metaraft.crashes import look_into_crash, note_crash
 from metaraft.machine import UnknownMeaning
-from metaraft.seating import Retired
-from metaraft.server import Member, prepare
+from metaraft.seating import Retired, first_seats
+from metaraft.server import Member, prepare, store_directory
 from metaraft.snapshot_install import BeginAnew
+from metaraft.store import Store
 
 DRAIN_S = 2.0
 """How long commands under way may take when the member is asked to end (chosen)."""
@@ -44,7 +48,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m metaraft", description="One metadata member of a Trilith cluster.")
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="cluster.toml")
     parser.add_argument("--node", required=True, metavar="NAME", help="the member's name in it")
-    parser.add_argument("--prepare", action="store_true", help="make the member's journal and database and end")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--prepare", action="store_true", help="make the member's journal and database and end")
+    instead.add_argument("--check", action="store_true", help="read all rows of the member's database and end")
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="with --prepare: of the rows of this snapshot")
     options = parser.parse_args()
     if options.snapshot is not None and not options.prepare:
@@ -58,7 +64,17 @@ def main() -> int:
         if options.prepare:
             with failing_disk():
                 _prepare(options.snapshot, config, node)
+        elif options.check:
+            with failing_disk():
+                check(config, node)
         else:
+            folder = config.path(node.directory)
+            checking = [sys.executable, "-P", "-m", "metaraft", *sys.argv[1:], "--check"]
+            with failing_disk():
+                code = look_into_crash(folder, store_directory(config, node), checking, _start_again(node.name))
+            if code != RoleExit.DONE:
+                return code
+            note_crash(folder)
             trio.run(run, node, config)
     except Exception as error:  # noqa: BLE001 - the process's edge: each error becomes an exit code and a line
         return _explain(error, options.node)
@@ -77,6 +93,25 @@ def _prepare(snapshot: Path | None, config: Config, node: MemberConfig) -> None:
         prepare(config, node)
     else:
         prepare_from(snapshot, config, node)
+
+
+def check(config: Config, node: MemberConfig) -> None:
+    """Read all rows of a member that does not run; a database that is found to be wrong is condemned.
+
+    Blocking, and slow. Raises Refused (NoStore, StoreInUse, WrongStore), Corrupt, OSError.
+    """
+    directory = store_directory(config, node)
+    try:
+        store = Store.open(
+            directory, cluster_id=config.cluster_id, limits=config.limits, first_seats=first_seats(config)
+        )
+        with contextlib.closing(store):
+            walked = store.walk()
+    except Corrupt as error:
+        if error.code in ROT:
+            condemn(directory, str(error))
+        raise
+    _log.info("checked", rows=walked.rows, applied=walked.applied)
 
 
 async def run(node: MemberConfig, config: Config) -> None:

@@ -3,7 +3,8 @@ COUNT` reads the store again and again with one bit of its file flipped; `sync D
 two lines that it prints.
 
 Each trial of `flip` is a forked process, because a damaged file may take the process with it. It must end in an error,
-or with exactly the rows of some index that was applied; a row that differs from all of those is a wrong row.
+by a signal that a member's next start looks into, or with exactly the rows of some index that was applied; a row that
+differs from all of those is a wrong row.
 """
 
 import contextlib
@@ -15,11 +16,12 @@ from pathlib import Path
 from random import Random
 
 from cluster.errors import Corrupt
+from metaraft.crashes import FAULTS
 from metaraft.rows import Kind
 from metaraft.store import DATA_FILE
 from tests.metaraft.stores import Twin, new_store, open_store, run
 
-HARMLESS, NOTICED, WRONG = 0, 10, 20
+HARMLESS, NOTICED, WRONG, DIED = 0, 10, 20, 30
 
 
 def write(directory: Path, seed: int) -> None:
@@ -41,7 +43,7 @@ def sync(directory: Path) -> None:
 
 
 def flip(directory: Path, seed: int, count: int) -> None:
-    """Print how many flipped bits were harmless, noticed, and wrong."""
+    """Print how many flipped bits were harmless, noticed, and wrong, and how many took the process with them."""
     store, twin = new_store(directory), Twin()
     ever: dict[bytes, set[bytes]] = {}
     states = {twin.set_hash}
@@ -55,7 +57,7 @@ def flip(directory: Path, seed: int, count: int) -> None:
     random = Random(seed)
     file = directory / DATA_FILE
     good = file.read_bytes()
-    results = {HARMLESS: 0, NOTICED: 0, WRONG: 0}
+    results = {HARMLESS: 0, NOTICED: 0, WRONG: 0, DIED: 0}
     for _ in range(count):
         bit = random.randrange(8 * len(good))
         bad = bytearray(good)
@@ -69,7 +71,7 @@ def flip(directory: Path, seed: int, count: int) -> None:
             os._exit(_try(trial, ever, states))
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        results[code if code in results else NOTICED] += 1
+        results[DIED if -code in FAULTS else code] += 1
     print(*results.values())  # noqa: T201  # the parent reads it
 
 

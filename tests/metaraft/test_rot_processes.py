@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from signal import SIGTERM
 
 import pytest
@@ -14,10 +15,25 @@ from cluster.exits import RoleExit
 from cluster.limits import Timings
 from metaraft.client import MetaClient
 from metaraft.commands import CreateBucket, Touch
+from metaraft.journal_records import HEADER_BYTES
+from metaraft.members.folders import incarnation_of
+from metaraft.members.notes import make_note
+from metaraft.members.operator import connected
+from metaraft.members.replacing import Replacement
 from metaraft.model import Copies
 from metaraft.rows import Kind
 from metaraft.server import store_directory
-from tests.metaraft.members import Processes, client_of, cluster_folder, equal_rows, processes_of, soon, until
+from metaraft.store import DATA_FILE
+from tests.metaraft.members import (
+    Processes,
+    client_of,
+    cluster_folder,
+    equal_rows,
+    identity,
+    processes_of,
+    soon,
+    until,
+)
 from tests.metaraft.rot import alter_row, miscount_users
 
 pytestmark = pytest.mark.probe
@@ -137,3 +153,66 @@ async def test_a_member_that_was_set_back_to_an_older_copy_of_its_folder_says_so
         assert (words["level"], words["event"]) == ("critical", "entries_lost")
         assert f"trilith member replace meta-{wrong}" in words["reason"]
         await stays_down(processes, wrong)
+
+
+def flip_byte(file: Path, place: int) -> None:
+    """Other bits in one byte of a file."""
+    with file.open("r+b") as opened:
+        opened.seek(place)
+        was = opened.read(1)[0]
+        opened.seek(place)
+        opened.write(bytes([was ^ 0xFF]))
+
+
+def rot_record(folder: Path) -> None:
+    """The first record of a journal is not what was written."""
+    flip_byte(min(folder.glob("journal/*.segment")), HEADER_BYTES + 20)
+
+
+def rot_head(folder: Path) -> None:
+    """A journal no longer tells whose it is."""
+    flip_byte(min(folder.glob("journal/*.segment")), 12)
+
+
+def rot_page(folder: Path) -> None:
+    """Every page of the tree of rows is of no kind that there is; those that say where it begins are left."""
+    data = folder / "store" / DATA_FILE
+    for page in range(2, data.stat().st_size // 4096):
+        flip_byte(data, page * 4096 + 18)
+
+
+async def test_a_member_whose_journal_or_database_is_rotten_says_so_and_comes_back_by_being_replaced() -> None:
+    async with running() as (config, processes, client), connected(config, identity(config, "operator")) as operator:
+
+        def tell(text: str) -> None:
+            told.append(text)
+            if "start meta-2 now" in text and text not in told[:-1]:
+                processes.start(2)
+
+        node = config.member[1]
+        folder = config.path(node.directory)
+        for damage, code, aside in (
+            (rot_record, "JournalRot", "incarnation"),
+            (rot_head, "JournalRot", "empty"),
+            (rot_page, "StoreRot", "incarnation"),
+        ):
+            told: list[str] = []
+            await end_in_order(processes, 2)
+            old = incarnation_of(folder)
+            damage(folder)
+            assert incarnation_of(folder) == (old if aside == "incarnation" else "")
+            async with writes(client):
+                processes.start(2)
+                assert await processes.wait(2) == RoleExit.DISK
+                words = last_words(processes, 2)
+                assert (words["level"], words["event"]) == ("critical", "disk_failed")
+                assert code in words["reason"]
+                assert "`trilith member replace meta-2`" in words["reason"]
+                plan = make_note(config, node, address="", elsewhere=False)
+                with trio.fail_after(60):
+                    await Replacement(operator, node, plan, tell).run()
+            assert told[-1].startswith("meta-2 is replaced")
+            name = old[:12] if aside == "incarnation" else "empty"
+            assert folder.with_name(f"{folder.name}.retired-{name}").is_dir()
+            assert incarnation_of(folder) == plan.successor
+            await until(client.status, equal_rows)
