@@ -196,7 +196,8 @@ async def fsync(given: _Given, *, call: str, error: str, first: int, last: int) 
 @_lasting("times")
 async def disk_full(given: _Given, *, extent: Extent) -> Run:
     """Fill the disk of ONE member or of ALL to the last byte under load, and make room again. Growing writes must be
-    refused, reads and deletes go on, and no process end. Needs leave to mount. Exit 1 on a violation."""
+    refused, reads go on, deletes until they are refused too, and no process end. Needs leave to mount. Exit 1 on a
+    violation."""
     return await full_disks.run(given.folder, given.target, extent, seed=given.seed, clients=given.clients, say=_say)
 
 
