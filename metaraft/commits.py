@@ -57,8 +57,9 @@ GROWING = (
 """Commands that are refused while log or disk are short of space. Deletes, aborts and collection pass."""
 
 SHORT_COMMANDS_MAX = 64
-"""Commands in one entry while space is short. One changes about ten pages of the database at most, each 4 KiB: the two
-entries that may be in flight are 5 MiB, and the quarter of `limits.room_bytes` that is left for them has 8."""
+"""Commands in one entry while space is short. If one changes ten pages of the database, each 4 KiB, the two entries
+that may be in flight are 5 MiB, and the quarter of `limits.room_bytes` that is left for them has 8 (reckoned, not
+measured)."""
 
 BATCH_BYTES_MIN = 64
 """What an empty batch and a long run of envelopes cost beside the envelopes."""
