@@ -9,6 +9,9 @@ import trio
 
 from cluster.errors import Refused
 from cluster.limits import KIB, Limits
+from cluster.log import get_logger
+
+_log = get_logger("http")
 
 READ_BYTES = 256 * KIB
 """One read from a socket; bodies come in pieces of up to this."""
@@ -128,14 +131,17 @@ async def linger(stream: Stream) -> None:
             return  # it did not wait
 
 
-async def turn_away(stream: Stream, limit: str, value: int) -> None:
-    """Refuse a connection over a cap: 503 in clear; with TLS the handshake would cost more than the refusal saves."""
+async def turn_away(stream: Stream, request_id: str, limit: str, value: int) -> None:
+    """Refuse a connection over a cap: 503 in clear; with TLS the handshake would cost more than the refusal saves. No
+    request is read; the id is the refusal's own, and in the log."""
+    _log.info("connection_refused", request_id=request_id, code="SlowDown", limit=limit, value=value)
     if isinstance(stream, trio.SocketStream):
-        facts = {"code": "SlowDown", "message": f"{limit} is {value}; try again", "limit": {limit: value}}
+        message = f"{limit} is {value}; try again"
+        facts = {"code": "SlowDown", "message": message, "request_id": request_id, "limit": {limit: value}}
         body = msgspec.json.encode(facts)
         head = (
             b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-            b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+            b"connection: close\r\nx-request-id: %s\r\ncontent-length: %d\r\n\r\n" % (request_id.encode(), len(body))
         )
         try:
             await send_all(stream, head + body, LINGER_S)

@@ -80,7 +80,7 @@ class Connection:
         address = self._client[0]
         broken = self._connections.refusal(address)
         if broken is not None:
-            await turn_away(stream, *broken)
+            await turn_away(stream, next(self._ids), *broken)
             await trio.aclose_forcefully(stream)
             return
         self._connections.add(self, address)

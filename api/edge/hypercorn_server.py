@@ -69,7 +69,7 @@ class EdgeServer(TCPServer):
         address = client[0] if client else ""
         broken = self._connections.refusal(address)
         if broken is not None:
-            await turn_away(stream, *broken)
+            await turn_away(stream, next(self._ids), *broken)
             await trio.aclose_forcefully(stream)
             return
         self._connections.add(self, address)

@@ -240,7 +240,7 @@ async def test_a_client_that_goes_away_in_its_body_is_told_apart_from_one_that_e
 
 
 @BOTH
-async def test_connections_over_the_cap_get_503(by: Server) -> None:
+async def test_connections_over_the_cap_get_503(by: Server, capsys: pytest.CaptureFixture[str]) -> None:
     async with (
         edge(server=by, connections_max=2) as server,
         await server.connect() as one,
@@ -252,6 +252,11 @@ async def test_connections_over_the_cap_get_503(by: Server) -> None:
         answer = await server.say(b"")
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b'"connections_max":2' in answer
+        head, _, body = answer.partition(b"\r\n\r\n")
+        request_id = msgspec.json.decode(body)["request_id"]
+        assert f"x-request-id: {request_id}".encode() in head
+        said = capsys.readouterr()
+        assert request_id in said.out + said.err
 
 
 @BOTH
