@@ -3,11 +3,13 @@
 Rules: a node is up while its connection stands, and is looked at each `timings.reconnect_s`; a disk of the
 configuration that the metadata does not know is registered; a daemon that has started is told the present revision (it
 may delete nothing before); a disk that is registered, active and up gets chunks in the order of weighted rendezvous,
-distinct failure zones first; one that has just failed, or is full, comes last. Reads go to the least busy, fastest
-holder.
+distinct failure zones first; one that has just failed, or is full, comes last. A write is not begun when too few disks
+can take one by what their daemons said last: NoSpace if those that are full make the difference, else TooFewDisks.
+Reads go to the least busy, fastest holder.
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +21,9 @@ import trio
 from api.peers import Metadata, Node
 from api.space import SpaceView
 from chunkd.client import ChunkClient, NodeStatus
+from chunkd.wire import DiskState
 from cluster.config import Config
-from cluster.errors import TrilithError
+from cluster.errors import TrilithError, Unavailable
 from cluster.identity import NodeIdentity
 from cluster.log import get_logger
 from cluster.placement import place
@@ -127,9 +130,19 @@ class Nodes:
             for disk_id, node in self._nodes.items()
         ]
 
-    def writable(self, space: SpaceInfo) -> int:
-        """How many disks may get chunks now."""
-        return len(self._active(space))
+    def too_few(self, space: SpaceInfo, quorum: int) -> Unavailable | None:
+        """Why no chunk can be stored on `quorum` disks now (NoSpace, TooFewDisks), or None. A daemon that has said
+        nothing yet is taken at its best."""
+        active = self._active(space)
+        states = Counter(self._state(disk.disk_id) for disk in active)
+        ok, full = states["ok"], states["full"]
+        if ok >= quorum:
+            return None
+        bad = [f"{count} {state.replace('_', '-')}" for state, count in sorted(states.items()) if state != "ok"]
+        text = f"{len(active)} disks are up{', of them ' + ', '.join(bad) if bad else ''}; a write needs {quorum}"
+        if ok + full >= quorum:
+            return Unavailable("NoSpace", text, retry_after_s=1.0)
+        return Unavailable("TooFewDisks", text, retry_after_s=1.0)
 
     def for_put(self, chunk_id: bytes, space: SpaceInfo) -> list[Node]:
         """Who may get a chunk, in the order to try: registered, active, up; the full and the failing last."""
@@ -169,9 +182,12 @@ class Nodes:
         node = self._nodes.get(disk_id)
         return node is not None and node.connected
 
-    def _is_resting(self, disk_id: bytes) -> bool:
+    def _state(self, disk_id: bytes) -> DiskState:
         status = self._status.get(disk_id)
-        if status is not None and status.state != "ok":
+        return "ok" if status is None else status.state
+
+    def _is_resting(self, disk_id: bytes) -> bool:
+        if self._state(disk_id) != "ok":
             return True
         return self._resting_until.get(disk_id, 0.0) > trio.current_time()
 

@@ -71,6 +71,7 @@ class Replication:
         self._changed = changed
         self._running: dict[bytes, trio.CancelScope] = {}
         self._errors: list[str] = []
+        self._full = 0
         self._decided = trio.Event()
 
     def start(self) -> None:
@@ -80,7 +81,7 @@ class Replication:
         self._go_on()
 
     async def stored(self) -> None:
-        """Wait until W disks have it. Raises Unavailable (TooFewDisks) when that cannot be any more."""
+        """Wait until W disks have it. Raises Unavailable (NoSpace, TooFewDisks) when that cannot be any more."""
         await self._decided.wait()
         if self.failure is not None:
             raise self.failure
@@ -121,7 +122,8 @@ class Replication:
     def _too_few(self) -> Unavailable:
         reasons = "; ".join(self._errors) or "no other disk is up"
         text = f"a chunk is stored on {len(self.acks)} of the {self._scheme.write_quorum} disks it needs: {reasons}"
-        return Unavailable("TooFewDisks", text, retry_after_s=1.0)
+        full = len(self.acks) + self._full >= self._scheme.write_quorum  # with room on these it would be stored
+        return Unavailable("NoSpace" if full else "TooFewDisks", text, retry_after_s=1.0)
 
     def _start_put(self, node: Node) -> None:
         self._running[node.disk_id] = scope = trio.CancelScope()
@@ -160,6 +162,7 @@ class Replication:
         except TrilithError as error:
             self._nodes.rest(node)
             self._errors.append(f"{node.name}: {error.code}: {error.message}")
+            self._full += error.code == "DiskFull"
             _log.warning(
                 "put_failed", node=node.name, chunk=chunk.chunk_id.hex(), code=error.code, reason=error.message
             )

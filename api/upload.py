@@ -148,16 +148,16 @@ class Upload:
         return Received(self._size, self._digester.digests(), inline, chunks)
 
     async def _check_disks(self) -> None:
-        """Raises Unavailable (TooFewDisks) if too few disks are up for a chunk to be stored."""
+        """Raises Unavailable (NoSpace, TooFewDisks) if too few disks can take a chunk."""
         quorum = self._scheme.write_quorum
         now = trio.current_time()
         deadline = now + METADATA_SHARE * self._on.config.timings.metadata_deadline_s
         info = await self._holding.read_space(deadline=deadline)
-        if self._on.nodes.writable(info) < quorum:
+        if self._on.nodes.too_few(info, quorum) is not None:
             info = await self._holding.read_space(since=now, deadline=deadline)
-        up = self._on.nodes.writable(info)
-        if up < quorum:
-            raise Unavailable("TooFewDisks", f"{up} disks are up; a write needs {quorum}", retry_after_s=1.0)
+        trouble = self._on.nodes.too_few(info, quorum)
+        if trouble is not None:
+            raise trouble
         self._spawn(self._holding.renew_forever)
 
     async def _fill(self, body: AsyncIterable[Packet], size: int | None) -> bytes | None:

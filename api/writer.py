@@ -119,8 +119,8 @@ class Writer:
 
         What is expected of the body, and late of what comes behind it, is compared when all of it was read.
         Not `inline`: in chunks, however small it is, as the parts of uploads are. Raises Refused (BadDigest,
-        IncompleteBody, EntityTooLarge), Unavailable (TooFewDisks, SlowDown, what the metadata says), and whatever the
-        body raises. Left without `committed`, all that is under way is dropped.
+        IncompleteBody, EntityTooLarge), Unavailable (NoSpace, TooFewDisks, SlowDown, what the metadata says), and
+        whatever the body raises. Left without `committed`, all that is under way is dropped.
         """
         if self._resources is None:
             raise Unavailable("ShuttingDown", "this process takes no uploads now", retry_after_s=1.0)

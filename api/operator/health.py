@@ -1,7 +1,8 @@
 """Health without a key: `/minio/health/live`, `/ready`, `/cluster` (the paths that MinIO's watchers know).
 
-live: this process runs. ready: it can serve now. cluster: a majority of members commits and enough disks for a write
-are up; else 503. One question to the quorum serves all who ask within a second, because anybody may ask.
+live: this process runs. ready: it can serve now. cluster: a majority of members commits and enough disks can take a
+write, by what their daemons said last; else 503. One question to the quorum serves all who ask within a second, because
+anybody may ask.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,8 @@ from api.nodes import Nodes
 from api.operator.status import Process
 from cluster.errors import TrilithError
 from metaraft.client import MetaClient
-from metaraft.queries import (
-    GetSpace,
-)
+from metaraft.model import SpaceInfo
+from metaraft.queries import GetSpace, SpaceFound
 
 KEPT_S = 1.0
 PROBE_S = 3.0
@@ -35,7 +35,7 @@ class HealthHandlers:
         self._clock = clock
         self._lock = trio.Lock()
         self._asked_at = float("-inf")
-        self._trouble = "not asked yet"
+        self._found: SpaceInfo | str = "not asked yet"
 
     async def live(self, request: Request) -> Response:
         """200 as long as the process answers."""
@@ -52,22 +52,24 @@ class HealthHandlers:
     async def cluster(self, request: Request) -> Response:
         """200 when writes are possible, else 503 with the reason in a header."""
         require(ANONYMOUS, "GetHealth", CLUSTER, Context(request.client))
-        trouble = await self._metadata_trouble()
-        up = len(self._nodes.up())
-        if not trouble and up < self._write_quorum:
-            trouble = f"{up} chunk daemons are up; a write needs {self._write_quorum}"
-        return _unhealthy(trouble) if trouble else Response(200)
+        found = await self._space()
+        if isinstance(found, str):
+            return _unhealthy(found)
+        too_few = self._nodes.too_few(found, self._write_quorum)
+        return Response(200) if too_few is None else _unhealthy(f"{too_few.message} ({too_few.code})")
 
-    async def _metadata_trouble(self) -> str:
+    async def _space(self) -> SpaceInfo | str:
+        """The disks as the metadata knows them, or why it does not answer."""
         async with self._lock:
             if self._clock() - self._asked_at > KEPT_S:
                 try:
-                    await self._meta.read(GetSpace(), deadline=self._clock() + PROBE_S)
-                    self._trouble = ""
+                    answer = await self._meta.read(GetSpace(), deadline=self._clock() + PROBE_S)
+                    assert isinstance(answer, SpaceFound), answer
+                    self._found = answer.space
                 except TrilithError as error:
-                    self._trouble = f"no quorum of members ({error.code})"
+                    self._found = f"no quorum of members ({error.code})"
                 self._asked_at = self._clock()
-            return self._trouble
+            return self._found
 
 
 def _unhealthy(why: str) -> Response:

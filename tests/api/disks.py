@@ -117,6 +117,12 @@ class GatedFiles(Files):
         self.gate = threading.Event()
         self.gate.set()
         self.fail = False
+        self.full = False
+
+    def space(self, path: Path) -> tuple[int, int]:
+        """As ever, or nothing free."""
+        total, free = super().space(path)
+        return total, 0 if self.full else free
 
     def sync_data(self, fd: int) -> None:
         """As ever, behind the gate."""

@@ -36,7 +36,8 @@ async def test_what_the_metadata_says_of_a_disk_wins(tmp_path: Path) -> None:
         info = await w.nodes.space.read(since=trio.current_time())
         order = w.nodes.for_put(bytes(32), info)
         assert {node.name for node in order} == {"n1", "n3"}
-        assert w.nodes.writable(info) == 2
+        assert w.nodes.too_few(info, 2) is None
+        assert w.nodes.too_few(info, 3) is not None
         assert w.meta.disks[client.disk_id] == draining
 
 

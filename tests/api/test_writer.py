@@ -98,6 +98,37 @@ async def test_too_few_disks_is_said_before_the_body_is_read(tmp_path: Path) -> 
         assert caught.value.code == "TooFewDisks"
 
 
+@pytest.mark.parametrize(("up", "full"), [((0, 1, 2), (0, 2)), ((0, 1), (1,))])
+async def test_too_few_disks_with_room_is_said_before_the_body_is_read(
+    tmp_path: Path, up: tuple[int, ...], full: tuple[int, ...]
+) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    async with world(tmp_path, up=up, limits=Limits(disk_reserve_bytes=1)) as w:
+        for number in full:
+            w.files[number].full = True
+        await said(w, dict.fromkeys(full, "full"))
+        with pytest.raises(Unavailable, match=f"of them {len(full)} full; a write needs 2") as caught:
+            async with w.writer.store(unread(), bucket=BUCKET, size=MIB, expected=ExpectedDigests(), trace_id=""):
+                raise AssertionError("it was stored")
+        assert caught.value.code == "NoSpace"
+        w.files[full[0]].full = False
+        await said(w, {full[0]: "ok"})
+        await w.store(random_bytes(MIB))
+
+
+async def said(w: World, states: dict[int, str]) -> None:
+    """Wait until the daemons have told the API these states."""
+    with trio.fail_after(30):
+        while True:
+            found = [None if node.status is None else node.status.state for node in w.nodes.status()]
+            if all(found[number] == state for number, state in states.items()):
+                return
+            await trio.lowlevel.checkpoint()
+
+
 async def test_a_write_goes_on_while_a_quorum_is_up(tmp_path: Path) -> None:
     async with world(tmp_path, up=[0, 2]) as w:
         data = random_bytes(MIB)
