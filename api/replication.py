@@ -122,7 +122,8 @@ class Replication:
     def _too_few(self) -> Unavailable:
         reasons = "; ".join(self._errors) or "no other disk is up"
         text = f"a chunk is stored on {len(self.acks)} of the {self._scheme.write_quorum} disks it needs: {reasons}"
-        full = len(self.acks) + self._full >= self._scheme.write_quorum  # with room on these it would be stored
+        with_room = len(self.acks) + len(self._running) + self._full  # so many, had those that are full had room
+        full = with_room >= self._scheme.write_quorum
         return Unavailable("NoSpace" if full else "TooFewDisks", text, retry_after_s=1.0)
 
     def _start_put(self, node: Node) -> None:

@@ -225,6 +225,8 @@ class Upload:
     async def _all_stored(self) -> None:
         while self._storing:
             await self._progress.park()
+        if self._failure is not None:  # it came with the wake-up, which a cancel does not overtake
+            raise self._failure
 
     # ---- beside it
 

@@ -119,6 +119,20 @@ async def test_too_few_disks_with_room_is_said_before_the_body_is_read(
         await w.store(random_bytes(MIB))
 
 
+async def test_disks_that_fill_up_under_the_last_chunk_fail_the_write(tmp_path: Path) -> None:
+    async with world(tmp_path, limits=Limits(disk_reserve_bytes=1), up=[0, 1]) as w:
+        await said(w, {0: "ok", 1: "ok"})
+
+        async def filling() -> AsyncIterator[bytes]:
+            w.files[0].full = True
+            yield random_bytes(MIB)
+
+        with pytest.raises(Unavailable, match="DiskFull") as caught:
+            async with w.writer.store(filling(), bucket=BUCKET, size=MIB, expected=NOTHING, trace_id=""):
+                raise AssertionError("it was stored")
+        assert caught.value.code == "NoSpace"
+
+
 async def said(w: World, states: dict[int, str]) -> None:
     """Wait until the daemons have told the API these states."""
     with trio.fail_after(30):
