@@ -9,7 +9,7 @@ from chaos.sim.database import Database, Rows
 from chaos.sim.disk import MemoryDisk
 from chaos.sim.judge import Violation
 from chaos.sim.process import JOURNAL, Crash, Process
-from cluster.errors import Corrupt
+from cluster.errors import Corrupt, Unavailable
 from metaraft.journal import Journal
 from metaraft.wire import Method
 
@@ -84,7 +84,7 @@ class Member:
             process = Process(self, self.lives)
         except Crash:
             self.crash()
-        except OSError as error:
+        except (OSError, Unavailable) as error:  # Unavailable: a full disk, on which it may be tried again
             self.fail(error)
         except Corrupt as error:
             if self.rotten is None:
