@@ -124,17 +124,13 @@ class S3Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     sigv2: bool = False
 
 
-RUN_NAME = "run"
-"""The default folder of pid files, logs and the supervisor's lock; also where sockets lie, if its path is short."""
-
-
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole file. `copies` is N of the default scheme."""
 
     format: int
     cluster_id: str
     copies: int = 3
-    run: str = RUN_NAME
+    run: str = "run"
     member: tuple[MemberConfig, ...] = ()
     chunkd: tuple[ChunkdConfig, ...] = ()
     api: tuple[ApiConfig, ...] = ()
@@ -207,17 +203,6 @@ def load(file: Path) -> Config:
     if reason is not None:
         raise Refused("BadConfig", f"{file}: {reason}")
     return config
-
-
-def run_folder(base: Path) -> Path:
-    """The run folder of the cluster in `base`, without the rest of its configuration: it is asked for before there is
-    one, and a file that was edited wrongly must not hide a supervisor that runs. One that tells no folder: the default.
-    """
-    try:
-        run = tomllib.loads((base / FILE_NAME).read_text("utf-8")).get("run", RUN_NAME)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
-        run = RUN_NAME
-    return (base / run).resolve() if isinstance(run, str) else base.resolve() / RUN_NAME
 
 
 def invalid(config: Config) -> str | None:

@@ -23,7 +23,6 @@ from cluster import identity
 from cluster.config import (
     FILE_NAME,
     FORMAT,
-    RUN_NAME,
     ApiConfig,
     ChunkdConfig,
     Config,
@@ -40,6 +39,9 @@ from cluster.ports import check_exposure, free_ports, join_listen
 from cluster.process import end_with_parent
 from cluster.restored import RESTORED_FILE, Restored, write_restored
 from cluster.supervisor import reason_in, role_command, role_of
+
+RUN_NAME = "run"
+"""Folder beside the configuration: sockets, pid files, logs, and the supervisor's lock."""
 
 STEWARD_NAME = "steward-1"
 """The one steward of a new cluster."""

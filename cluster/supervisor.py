@@ -25,16 +25,7 @@ import msgspec
 import structlog
 import trio
 
-from cluster.config import (
-    FILE_NAME,
-    ApiConfig,
-    ChunkdConfig,
-    Config,
-    MemberConfig,
-    NodeConfig,
-    StewardConfig,
-    run_folder,
-)
+from cluster.config import FILE_NAME, ApiConfig, ChunkdConfig, Config, MemberConfig, NodeConfig, StewardConfig
 from cluster.endpoints import ENDPOINTS_FILE, Endpoints
 from cluster.errors import Refused
 from cluster.exits import NOT_RESTARTED, RoleExit
@@ -94,13 +85,11 @@ class Child:
 
 
 @contextlib.contextmanager
-def locked(base: Path) -> Iterator[Path]:
-    """Hold the supervisor's lock of the cluster in `base`, in its run folder, which is yielded; a request to start a
-    role (`ask_to_start`) kills nobody who has it.
+def locked(run: Path) -> Iterator[None]:
+    """Hold the folder's supervisor lock; a request to start a role (`ask_to_start`) kills nobody who has it.
 
     For the main thread. Raises Refused (AlreadyRunning).
     """
-    run = run_folder(base)
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(run / LOCK_FILE, "a") as lock:
         try:
@@ -108,14 +97,14 @@ def locked(base: Path) -> Iterator[Path]:
         except BlockingIOError:
             pid = read_pid(run / PID_FILE)
             raise Refused(
-                "AlreadyRunning", f"a supervisor (process {pid}) already runs the cluster in {base}"
+                "AlreadyRunning", f"a supervisor (process {pid}) already runs the cluster in {run.parent}"
             ) from None
         # One that was killed left it; whoever sees our pid file sees only endpoints of ours.
-        (base / ENDPOINTS_FILE).unlink(missing_ok=True)
+        (run.parent / ENDPOINTS_FILE).unlink(missing_ok=True)
         before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until it is handled: who sees the pid file may send it
         try:
             write_pid(run / PID_FILE, os.getpid())
-            yield run
+            yield
         finally:
             (run / PID_FILE).unlink(missing_ok=True)
             signal.signal(signal.SIGUSR1, before)

@@ -20,8 +20,8 @@ from cluster.cli import running
 from cluster.cli.access import directory_of
 from cluster.cli.output import command, say
 from cluster.cli.shapes import shape_of, shape_options
-from cluster.config import FILE_NAME, ApiConfig, Config, load, run_folder
-from cluster.create import STEWARD_NAME, create, have_cluster_key
+from cluster.config import FILE_NAME, ApiConfig, Config, load
+from cluster.create import RUN_NAME, STEWARD_NAME, create, have_cluster_key
 from cluster.endpoints import ENDPOINTS_FILE, read_endpoints
 from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.limits import Timings
@@ -38,7 +38,7 @@ from cluster.supervisor import PID_FILE, Supervisor, locked
 def init(directory: str | None, **shape: Any) -> None:
     """Make a cluster in DIRECTORY (default ./data) without starting it."""
     folder = directory_of(directory)
-    with locked(folder):
+    with locked(folder / RUN_NAME):
         made = create(folder, shape_of(shape))
     click.echo(f"made cluster {made.cluster_id} in {made.base}")
 
@@ -54,7 +54,7 @@ def up(directory: str | None, detach: bool, **shape: Any) -> None:
     if detach:
         _detach(folder, shape)
         return
-    with locked(folder) as run, _supervisor_log(run):
+    with locked(folder / RUN_NAME), _supervisor_log(folder):
         config = _config(folder, shape)
         if have_cluster_key(config):
             say(f"made {config.identity.cluster_key}; if users had keys under another one, they need that file back")
@@ -87,8 +87,8 @@ def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
 
 
 @contextlib.contextmanager
-def _supervisor_log(run: Path) -> Iterator[None]:
-    with (run / "supervisor.log").open("a", buffering=1) as file:
+def _supervisor_log(folder: Path) -> Iterator[None]:
+    with (folder / RUN_NAME / "supervisor.log").open("a", buffering=1) as file:
         configure("supervisor", "supervisor")
         structlog.configure(logger_factory=structlog.PrintLoggerFactory(file))
         yield
@@ -126,8 +126,9 @@ def _listen(configured: str, host: str | None, port: int | None) -> str:
 
 def _detach(folder: Path, shape: dict[str, Any]) -> None:
     """Start `up` in a session of its own, and wait until it is ready or has ended."""
-    with locked(folder) as run:  # refuse here, before the output of the one that runs is touched
-        output = run / "supervisor.out"
+    with locked(folder / RUN_NAME):  # refuse here, before the output of the one that runs is touched
+        pass
+    output = folder / RUN_NAME / "supervisor.out"
     with output.open("wb") as sink:
         process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-P", "-m", "cluster.cli.main", "up", *_options(shape), "--", str(folder)],
@@ -142,7 +143,7 @@ def _detach(folder: Path, shape: dict[str, Any]) -> None:
             if process.poll() is not None:
                 click.echo(output.read_text(errors="replace").strip(), err=True)
                 sys.exit(process.returncode if process.returncode > 0 else 1)
-            if read_pid(run / PID_FILE) == process.pid and (folder / ENDPOINTS_FILE).exists():
+            if read_pid(folder / RUN_NAME / PID_FILE) == process.pid and (folder / ENDPOINTS_FILE).exists():
                 endpoints = read_endpoints(folder)
                 click.echo(f"Trilith is ready: objects {endpoints.object}, operator {endpoints.operator}")
                 click.echo(f"keys {folder / 'credentials.json'}")
@@ -156,7 +157,7 @@ def _detach(folder: Path, shape: dict[str, Any]) -> None:
     raise Unavailable(
         "NotReady",
         f"the cluster is not ready after {running.READY_S:.0f} s and still starting; `trilith down {folder}` ends it; "
-        f"logs are in {run}{': ' + said if said else ''}",
+        f"logs are in {folder / RUN_NAME}{': ' + said if said else ''}",
     )
 
 
@@ -178,8 +179,7 @@ def _options(shape: dict[str, Any]) -> list[str]:
 def down(directory: str | None) -> None:
     """End the cluster of DIRECTORY (default ./data), in order."""
     folder = directory_of(directory)
-    run = run_folder(folder)
-    with opened_process(run / PID_FILE) as handle:
+    with opened_process(folder / RUN_NAME / PID_FILE) as handle:
         if handle is None:
             say(f"no cluster runs in {folder}")
             return
@@ -187,7 +187,9 @@ def down(directory: str | None) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(handle, signal.SIGTERM)
         if not select.select([handle], [], [], patience)[0]:
-            raise Unavailable("StillRunning", f"the supervisor has not ended after {patience:.0f} s; see {run}")
+            raise Unavailable(
+                "StillRunning", f"the supervisor has not ended after {patience:.0f} s; see {folder / RUN_NAME}"
+            )
     click.echo(f"the cluster in {folder} has ended")
 
 

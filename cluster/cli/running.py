@@ -92,7 +92,6 @@ async def _drain(signals: Any) -> None:
 async def _announce(supervisor: Supervisor, config: Config, folder: Path) -> None:
     """Wait until all are ready, then publish the endpoints and say how to begin."""
     endpoints = supervisor.endpoints
-    run = shown_run(config, folder)
     access = local(config, endpoints.operator)
     started = trio.current_time()
     late = False
@@ -109,7 +108,7 @@ async def _announce(supervisor: Supervisor, config: Config, folder: Path) -> Non
     while True:
         gone = supervisor.given_up
         if apis <= gone:
-            raise Unavailable("StartFailed", f"no API process can run; see above, and the logs in {run}")
+            raise Unavailable("StartFailed", f"no API process can run; see above, and the logs in {folder / 'run'}")
         found = await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
         if isinstance(found, str):
             trouble: str | None = found
@@ -120,10 +119,10 @@ async def _announce(supervisor: Supervisor, config: Config, folder: Path) -> Non
             break
         if not late and trio.current_time() - started > READY_S:
             late = True
-            say(f"not ready after {READY_S:.0f} s, still trying: {trouble}; logs are in {run}")
+            say(f"not ready after {READY_S:.0f} s, still trying: {trouble}; logs are in {folder / 'run'}")
         await trio.sleep(_POLL_S)
     write_endpoints(folder, endpoints)
-    say(welcome(folder, run, endpoints.object, endpoints.operator, sorted(supervisor.given_up)))
+    say(welcome(folder, endpoints.object, endpoints.operator, sorted(supervisor.given_up)))
 
 
 def missing(facts: Facts, given_up: frozenset[str], apis_unseen: set[str]) -> str | None:
@@ -137,13 +136,7 @@ def missing(facts: Facts, given_up: frozenset[str], apis_unseen: set[str]) -> st
     return None if facts["ready"] else "disks and the default bucket are not registered yet"
 
 
-def shown_run(config: Config, folder: Path) -> Path:
-    """The run folder as the person knows it: relative to the cluster's folder as it was given, if it lies in it."""
-    run = config.path(config.run)
-    return folder / run.relative_to(config.base) if run.is_relative_to(config.base) else run
-
-
-def welcome(folder: Path, run: Path, object_url: str, operator_url: str, given_up: list[str]) -> str:
+def welcome(folder: Path, object_url: str, operator_url: str, given_up: list[str]) -> str:
     """Where all is, and commands that can be copied as they stand."""
     program = "trilith" if shutil.which("trilith") else _shortest(Path(sys.executable).with_name("trilith"))
     where = "" if folder == Path("data") else f" --dir {shlex.quote(str(folder))}"
@@ -153,7 +146,7 @@ def welcome(folder: Path, run: Path, object_url: str, operator_url: str, given_u
   objects   {object_url}
   operator  {operator_url}
   keys      {folder / "credentials.json"}
-  logs      {run}
+  logs      {folder / "run"}
 Try:
   date | {command} put - default/hello.txt{where}
   {command} ls default{where}

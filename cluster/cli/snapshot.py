@@ -19,7 +19,7 @@ from cluster.cli.output import command, print_json, say, shown
 from cluster.cli.passing import passed_on
 from cluster.cli.shapes import shape_of, shape_options
 from cluster.config import FILE_NAME, Config, Identity, TcpAddress, address, load
-from cluster.create import Origin, create, refuse_unspeakable, socket_folder
+from cluster.create import RUN_NAME, Origin, create, refuse_unspeakable, socket_folder
 from cluster.errors import Refused
 from cluster.exits import CommandExit
 from cluster.restored import OldDisk, Restored, Snapshot, place_disk, read_restored, write_config
@@ -96,7 +96,7 @@ def restore(
     """Make a new cluster in DIRECTORY of the metadata in a snapshot FILE."""
     folder = directory_of(directory).resolve()
     refuse_unspeakable(folder)
-    with locked(folder):
+    with locked(folder / RUN_NAME):
         if (folder / FILE_NAME).exists():
             raise Refused("ClusterExists", f"{folder} has a cluster already; a snapshot makes a new one")
         kept_key = folder / Identity().cluster_key
@@ -141,7 +141,7 @@ def adopt(folder: Path, directory: str | None, name: str | None, owner: str | No
     base = directory_of(directory)
     folder = folder.resolve()
     refuse_unspeakable(folder)
-    with locked(base):
+    with locked(base / RUN_NAME):
         config = load(base / FILE_NAME)
         found = _run("chunkd.adopt", str(folder), shape=_Adopted, as_json=as_json)
         restored = read_restored(Path(config.base))

@@ -10,6 +10,7 @@ from cluster.cli.access import directory_of, find
 from cluster.cli.http import Client, decode
 from cluster.cli.output import command, human_bytes, print_json
 from cluster.config import FILE_NAME, load
+from cluster.create import RUN_NAME
 from cluster.errors import Unavailable
 from cluster.process import read_pid
 from cluster.supervisor import PID_FILE, last_complaint
@@ -46,7 +47,7 @@ def processes(folder: Path) -> Iterator[dict[str, Any]]:
     config = load(folder / FILE_NAME)
     run = config.path(config.run)
     files = {
-        "supervisor": run / PID_FILE,
+        "supervisor": folder / RUN_NAME / PID_FILE,
         **{node.name: run / f"{node.name}.pid" for node in config.nodes},
     }
     for name, file in files.items():

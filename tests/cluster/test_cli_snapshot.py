@@ -191,7 +191,7 @@ def test_a_restore_that_fails_leaves_nothing_to_adopt_by(old: Path, tmp_path: Pa
 def test_a_cluster_that_runs_or_was_never_restored_adopts_nothing(old: Path, tmp_path: Path) -> None:
     restore(old, tmp_path / "new")
     prepare(tmp_path / "disk", OLD, disk_id(1).hex())
-    with locked(tmp_path / "new"):
+    with locked(tmp_path / "new" / "run"):
         refused = as_json("adopt", tmp_path / "disk", "--dir", tmp_path / "new", code=CommandExit.REFUSED)
     assert refused["error"]["code"] == "AlreadyRunning"
     (tmp_path / "new" / RESTORED_FILE).unlink()

@@ -6,22 +6,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 import trio
 
-from cluster.cli.status import processes
-from cluster.config import (
-    FILE_NAME,
-    ApiConfig,
-    ChunkdConfig,
-    Config,
-    MemberConfig,
-    StewardConfig,
-    dump,
-    load,
-    run_folder,
-)
+from cluster.config import FILE_NAME, ApiConfig, ChunkdConfig, Config, MemberConfig, StewardConfig
 from cluster.endpoints import ENDPOINTS_FILE
 from cluster.errors import Refused
 from cluster.limits import Timings
@@ -162,55 +150,35 @@ def test_log_that_is_too_large_is_set_aside_under_its_writer(tmp_path: Path) -> 
 def test_one_supervisor_has_the_folder(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (tmp_path / ENDPOINTS_FILE).write_text("of one that was killed")
-    with locked(tmp_path):
+    with locked(run):
         assert not (tmp_path / ENDPOINTS_FILE).exists()
         assert read_pid(run / PID_FILE) == os.getpid()
         (tmp_path / ENDPOINTS_FILE).write_text("ours")
-        with pytest.raises(Refused, match=f"process {os.getpid()}") as raised, locked(tmp_path):
+        with pytest.raises(Refused, match=f"process {os.getpid()}") as raised, locked(run):
             pass
         assert raised.value.code == "AlreadyRunning"
         assert (tmp_path / ENDPOINTS_FILE).exists()
         assert read_pid(run / PID_FILE) == os.getpid()
     assert not (run / PID_FILE).exists()
     assert run.stat().st_mode & 0o777 == 0o700
-    with locked(tmp_path):
+    with locked(run):
         pass
 
 
 def test_who_has_the_folder_and_starts_nothing_yet_outlives_a_request_to_start_a_role(tmp_path: Path) -> None:
     run = tmp_path / "run"
     before = signal.getsignal(signal.SIGUSR1)
-    with locked(tmp_path):
+    with locked(run):
         assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
         assert ask_to_start(run, "meta-1")
     assert signal.getsignal(signal.SIGUSR1) is before
-
-
-def test_the_lock_the_pid_file_and_requests_are_in_the_configured_run_folder(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_text(dump(msgspec.structs.replace(config(tmp_path), run="elsewhere")))
-    made = load(tmp_path / FILE_NAME)
-    with locked(tmp_path) as run:
-        assert run == made.path(made.run) == tmp_path / "elsewhere"
-        assert ask_to_start(made.path(made.run), "meta-1")
-        assert next(process for process in processes(tmp_path) if process["name"] == "supervisor")["pid"] == os.getpid()
-        (tmp_path / FILE_NAME).write_text('run = "elsewhere"\nedited = "wrongly"\n')
-        with pytest.raises(Refused, match="already runs"), locked(tmp_path):
-            pass
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("text", [None, "", "run = 7", "run = [", b"\xff"])
-def test_a_file_that_tells_no_run_folder_means_the_default(tmp_path: Path, text: str | bytes | None) -> None:
-    if text is not None:
-        (tmp_path / FILE_NAME).write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert run_folder(tmp_path) == tmp_path / "run"
 
 
 @pytest.mark.probe
 async def test_a_request_that_came_before_all_were_started_is_not_remembered(tmp_path: Path) -> None:
     made = supervisor(tmp_path, Said())
     run = tmp_path / "run"
-    with locked(tmp_path):
+    with locked(run):
         ask_to_start(run, "chunk-1")
         assert list(run.glob("*.start"))
         async with made.running():
@@ -288,7 +256,7 @@ async def test_what_stays_down_is_started_again_when_somebody_asks_for_it(tmp_pa
     made = supervisor(tmp_path, said, chunk=shell(script))
     run = tmp_path / "run"
     assert not ask_to_start(run, "chunk-1")  # nobody to ask
-    with locked(tmp_path):
+    with locked(run):
         async with made.running():
             assert "is not restarted" in await said.next()
             assert ask_to_start(run, "chunk-1")
@@ -306,7 +274,7 @@ async def test_a_request_to_start_what_then_came_to_serve_is_met_and_starts_it_n
     said = Said()
     made = supervisor(tmp_path, said, chunk=shell(script))
     child, run = made.children[1], tmp_path / "run"
-    with locked(tmp_path):
+    with locked(run):
         async with made.running():
             with trio.fail_after(60):
                 while child.process is None:  # noqa: ASYNC110 - the supervisor tells nobody
