@@ -397,12 +397,13 @@ class Store:
         return self._count
 
     def state(self) -> tuple[DiskState, str, int, int]:
-        """State, its reason, and bytes in total and free."""
+        """State, its reason, and bytes in total and free. A disk is full when its trash can give way no more."""
         try:
             total, free = self._files.space(self._layout.root)
+            full = free < self._limits.disk_reserve_bytes and self._trash.is_empty()
         except OSError as error:
             self.health.blame(error, "asking for free space")
-            total = free = 0
-        if self.health.state == "ok" and free < self._limits.disk_reserve_bytes:
+            total, free, full = 0, 0, False
+        if self.health.state == "ok" and full:
             return "full", f"{free} bytes are free, {self._limits.disk_reserve_bytes} are kept in reserve", total, free
         return self.health.state, self.health.reason, total, free

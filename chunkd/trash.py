@@ -46,14 +46,17 @@ class Trash:
         """Erase what has been here for longer than `trash_s`; returns the number of files."""
         return self._empty(lambda hour: (hour + 1) * HOUR_S + self._trash_s <= self._wall())
 
+    def is_empty(self) -> bool:
+        """Whether there is nothing to erase."""
+        return not self._hours()
+
     def empty_until(self, enough: Callable[[], bool]) -> int:
         """Erase hour by hour, the oldest first, until there is room enough; returns the number of files."""
         return self._empty(lambda _: not enough())
 
     def _empty(self, wanted: Callable[[int], bool]) -> int:
         count = 0
-        hours = sorted(int(text) for text in self._files.names(self._layout.trash) if text.isascii() and text.isdigit())
-        for hour in hours:
+        for hour in self._hours():
             if not wanted(hour):
                 break
             folder = self._layout.trash / str(hour)
@@ -64,6 +67,9 @@ class Trash:
                 if not _gone_or_refilled(error):
                     raise
         return count
+
+    def _hours(self) -> list[int]:
+        return sorted(int(text) for text in self._files.names(self._layout.trash) if text.isascii() and text.isdigit())
 
 
 def _gone_or_refilled(error: OSError) -> bool:

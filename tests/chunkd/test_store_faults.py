@@ -116,6 +116,21 @@ def test_below_the_reserve_the_disk_is_full_and_says_so(tmp_path: Path) -> None:
     put(store, b"kept", seen=5)
     files.free = None
     assert store.state()[0] == "ok"
+
+
+def test_a_disk_is_not_full_while_its_trash_can_give_way(tmp_path: Path) -> None:
+    files = FaultyFiles()
+    store = open_disk(tmp_path, files, limits=Limits(disk_reserve_bytes=1000))
+    told(store, 1)
+    name = put(store, b"deleted")
+    assert store.delete([name], 100) == [True]
+    files.free = 999
+    assert store.state()[0] == "ok"  # a put is tried, and the trash goes first
+    store.empty_trash()
+    assert store.state()[0] == "ok"  # not yet: what was deleted just now
+    with pytest.raises(Unavailable, match="disk_reserve_bytes"):
+        put(store, b"more")
+    assert store.state()[0] == "full"
     store.close()
 
 
