@@ -38,10 +38,7 @@ from cluster.limits import UNIX_PATH_BYTES_MAX
 from cluster.ports import check_exposure, free_ports, join_listen
 from cluster.process import end_with_parent
 from cluster.restored import RESTORED_FILE, Restored, write_restored
-from cluster.supervisor import reason_in, role_command, role_of
-
-RUN_NAME = "run"
-"""Folder beside the configuration: sockets, pid files, logs, and the supervisor's lock."""
+from cluster.supervisor import RUN_NAME, reason_in, role_command, role_of
 
 STEWARD_NAME = "steward-1"
 """The one steward of a new cluster."""

@@ -1,7 +1,7 @@
 """The local supervisor: starts the processes of one machine, restarts what dies, ends all in order.
 
 Rules: a role that ends with a code of `NOT_RESTARTED` stays down and is named, until somebody who has seen to it asks
-for it (`ask_to_start`: a file NAME.start in the run folder, and SIGUSR1; it counts too while the role is about to end,
+for it (`ask_to_start`: a file NAME.start beside its lock, and SIGUSR1; it counts too while the role is about to end,
 and is met once the role has said that it serves); any other end is followed by a restart with
 back-off (doubling, and back to the least once it has said that it serves, or after some seconds of life). All start at
 once, and end in order: HTTP and background work, then consensus, then data. It knows no role's inside: it starts
@@ -31,6 +31,11 @@ from cluster.errors import Refused
 from cluster.exits import NOT_RESTARTED, RoleExit
 from cluster.ports import reachable
 from cluster.process import READY_VARIABLE, end_with_parent, opened_process, read_pid, write_pid
+
+RUN_NAME = "run"
+"""Folder beside the configuration: the supervisor's lock, pid file and log, and requests to it. It cannot be set, for
+whoever edits the configuration would hide a supervisor that runs. Sockets, pid files and logs of the roles lie there by
+default (`Config.run`)."""
 
 LOCK_FILE = "supervisor.lock"
 PID_FILE = "supervisor.pid"
@@ -228,8 +233,9 @@ class Supervisor:
     def _look_for_requests(self) -> None:
         for child in self.children:
             with self._tolerated(f"the request to start {child.name}"):
-                if (self._run / (child.name + START_SUFFIX)).exists():
-                    (self._run / (child.name + START_SUFFIX)).unlink()
+                request = Path(self._config.base, RUN_NAME, child.name + START_SUFFIX)
+                if request.exists():
+                    request.unlink()
                     child.wanted.set()
 
     async def _end_earlier(self, child: Child) -> None:

@@ -21,14 +21,14 @@ from cluster.cli.access import directory_of
 from cluster.cli.output import command, say
 from cluster.cli.shapes import shape_of, shape_options
 from cluster.config import FILE_NAME, ApiConfig, Config, load
-from cluster.create import RUN_NAME, STEWARD_NAME, create, have_cluster_key
+from cluster.create import STEWARD_NAME, create, have_cluster_key
 from cluster.endpoints import ENDPOINTS_FILE, read_endpoints
 from cluster.errors import Refused, TrilithError, Unavailable
 from cluster.limits import Timings
 from cluster.log import configure
 from cluster.ports import join_listen, parse_listen, reserved_ports
 from cluster.process import opened_process, read_pid
-from cluster.supervisor import PID_FILE, Supervisor, locked
+from cluster.supervisor import PID_FILE, RUN_NAME, Supervisor, locked
 
 
 @click.command()

@@ -93,6 +93,7 @@ async def _announce(supervisor: Supervisor, config: Config, folder: Path) -> Non
     """Wait until all are ready, then publish the endpoints and say how to begin."""
     endpoints = supervisor.endpoints
     access = local(config, endpoints.operator)
+    logs = config.path(config.run)
     started = trio.current_time()
     late = False
     seen: set[str] = set()
@@ -108,7 +109,7 @@ async def _announce(supervisor: Supervisor, config: Config, folder: Path) -> Non
     while True:
         gone = supervisor.given_up
         if apis <= gone:
-            raise Unavailable("StartFailed", f"no API process can run; see above, and the logs in {folder / 'run'}")
+            raise Unavailable("StartFailed", f"no API process can run; see above, and the logs in {logs}")
         found = await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
         if isinstance(found, str):
             trouble: str | None = found
@@ -119,10 +120,10 @@ async def _announce(supervisor: Supervisor, config: Config, folder: Path) -> Non
             break
         if not late and trio.current_time() - started > READY_S:
             late = True
-            say(f"not ready after {READY_S:.0f} s, still trying: {trouble}; logs are in {folder / 'run'}")
+            say(f"not ready after {READY_S:.0f} s, still trying: {trouble}; logs are in {logs}")
         await trio.sleep(_POLL_S)
     write_endpoints(folder, endpoints)
-    say(welcome(folder, endpoints.object, endpoints.operator, sorted(supervisor.given_up)))
+    say(welcome(folder, logs, endpoints.object, endpoints.operator, sorted(supervisor.given_up)))
 
 
 def missing(facts: Facts, given_up: frozenset[str], apis_unseen: set[str]) -> str | None:
@@ -136,7 +137,7 @@ def missing(facts: Facts, given_up: frozenset[str], apis_unseen: set[str]) -> st
     return None if facts["ready"] else "disks and the default bucket are not registered yet"
 
 
-def welcome(folder: Path, object_url: str, operator_url: str, given_up: list[str]) -> str:
+def welcome(folder: Path, logs: Path, object_url: str, operator_url: str, given_up: list[str]) -> str:
     """Where all is, and commands that can be copied as they stand."""
     program = "trilith" if shutil.which("trilith") else _shortest(Path(sys.executable).with_name("trilith"))
     where = "" if folder == Path("data") else f" --dir {shlex.quote(str(folder))}"
@@ -146,7 +147,7 @@ def welcome(folder: Path, object_url: str, operator_url: str, given_up: list[str
   objects   {object_url}
   operator  {operator_url}
   keys      {folder / "credentials.json"}
-  logs      {folder / "run"}
+  logs      {logs}
 Try:
   date | {command} put - default/hello.txt{where}
   {command} ls default{where}

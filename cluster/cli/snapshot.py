@@ -19,11 +19,11 @@ from cluster.cli.output import command, print_json, say, shown
 from cluster.cli.passing import passed_on
 from cluster.cli.shapes import shape_of, shape_options
 from cluster.config import FILE_NAME, Config, Identity, TcpAddress, address, load
-from cluster.create import RUN_NAME, Origin, create, refuse_unspeakable, socket_folder
+from cluster.create import Origin, create, refuse_unspeakable, socket_folder
 from cluster.errors import Refused
 from cluster.exits import CommandExit
 from cluster.restored import OldDisk, Restored, Snapshot, place_disk, read_restored, write_config
-from cluster.supervisor import locked
+from cluster.supervisor import RUN_NAME, locked
 
 _SHOWN_MAX = 20
 """Keys that are named in lines; JSON has all."""

@@ -10,10 +10,9 @@ from cluster.cli.access import directory_of, find
 from cluster.cli.http import Client, decode
 from cluster.cli.output import command, human_bytes, print_json
 from cluster.config import FILE_NAME, load
-from cluster.create import RUN_NAME
 from cluster.errors import Unavailable
 from cluster.process import read_pid
-from cluster.supervisor import PID_FILE, last_complaint
+from cluster.supervisor import PID_FILE, RUN_NAME, last_complaint
 
 
 @click.command()

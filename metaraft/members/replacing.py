@@ -10,13 +10,14 @@ Rules:
 * Nothing is deleted. Whoever runs a replacement holds `notes.sole_command`, and has read the plan under it.
 """
 
+from pathlib import Path
 from typing import Protocol
 
 import trio
 
 from cluster.config import FILE_NAME, MemberConfig
 from cluster.errors import Refused, TrilithError, Unavailable
-from cluster.supervisor import ask_to_start
+from cluster.supervisor import RUN_NAME, ask_to_start
 from metaraft.core import Admit, Retire, Seat
 from metaraft.members.folders import Held, incarnation_of, prepare_successor, set_aside
 from metaraft.members.notes import Plan, forget_note, make_note, was_made
@@ -125,7 +126,7 @@ class Replacement:
                     await trio.to_thread.run_sync(self._prepare, self._plan.address or seat.address)
         if await self._answers():
             return
-        if ask_to_start(self._config.path(self._config.run), self._node.name):
+        if ask_to_start(Path(self._config.base, RUN_NAME), self._node.name):
             self._tell(f"{self._node.name} is started anew")
         else:
             self._tell(f"no supervisor runs here: start {self._node.name} now, as it was started before")

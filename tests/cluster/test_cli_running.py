@@ -43,11 +43,11 @@ def test_nobody_waits_for_what_ended_for_good() -> None:
 
 def test_commands_to_try_can_be_copied_as_they_stand() -> None:
     folder = Path("/a b/c'd")
-    text = running.welcome(folder, "http://o", "http://p", [])
+    text = running.welcome(folder, folder / "logs", "http://o", "http://p", [])
     command = next(line for line in text.splitlines() if " ls " in line)
     assert shlex.split(command)[-4:] == ["ls", "default", "--dir", str(folder)]
-    assert "--dir" not in running.welcome(Path("data"), "http://o", "http://p", [])
-    assert "runs without meta-2" in running.welcome(folder, "http://o", "http://p", ["meta-2"])
+    assert "--dir" not in running.welcome(Path("data"), folder / "logs", "http://o", "http://p", [])
+    assert "runs without meta-2" in running.welcome(folder, folder / "logs", "http://o", "http://p", ["meta-2"])
 
 
 def test_detached_process_gets_the_same_options() -> None:
