@@ -21,7 +21,6 @@ import trio
 from api.peers import Metadata, Node
 from api.space import SpaceView
 from chunkd.client import ChunkClient, NodeStatus
-from chunkd.wire import DiskState
 from cluster.config import Config
 from cluster.errors import TrilithError, Unavailable
 from cluster.identity import NodeIdentity
@@ -182,7 +181,7 @@ class Nodes:
         node = self._nodes.get(disk_id)
         return node is not None and node.connected
 
-    def _state(self, disk_id: bytes) -> DiskState:
+    def _state(self, disk_id: bytes) -> str:
         status = self._status.get(disk_id)
         return "ok" if status is None else status.state
 
