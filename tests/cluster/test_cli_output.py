@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import select
 import subprocess
 import sys
 
@@ -154,7 +155,10 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
             bar.start("[/red]name", 10)  # a key is no markup
             bar.add(10)
         stderr.flush()
-        assert b"[/red]name" in screen.read(100_000)
+        drawn = b""
+        while b"[/red]name" not in drawn:  # it comes in pieces
+            assert select.select([screen], [], [], 10.0)[0], drawn
+            drawn += screen.read(100_000)
 
 
 @pytest.mark.parametrize(
