@@ -8,9 +8,9 @@ Rules:
   is for what is under way then: two entries at the leader, and at a follower what comes until its next report, a
   second later. What would not fit in it is not taken into the log: a follower drops the append, as a network might, and
   gets it again; a leader refuses the commands that wait.
-* The last sixteenth is for what a cluster needs to be led and mended: votes, the first entry of a leader, marks, and
-  changes of members, which are some hundred bytes each and come one at a time. A member whose disk cannot be given room
-  is then replaced.
+* The last sixteenth is for what a cluster needs to be led and mended, at the leader: votes, the first entry of a
+  leader, marks, and changes of members, which are some hundred bytes each and come one at a time. A follower that has
+  no more room than that takes nothing, as if it were down. A member whose disk cannot be given room is replaced.
 """
 
 from collections.abc import Iterable
