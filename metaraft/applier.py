@@ -6,7 +6,8 @@ its slice is executed: the entry is durable in the journals of a majority and ha
 is executed, so nothing is gained by waiting for the database's own sync; reads see it once the transaction is done, and
 wait for that. The Ready loop never waits for a slow disk, and what it hands over is only how far the log is committed:
 the entries lie in the journal, so a long backlog takes no memory. Where nobody waits for a result the slices are made
-larger by waiting a moment, which spares fsyncs.
+larger by waiting a moment, which spares fsyncs. A disk that is full ends nothing: smaller slices are tried, and then it
+waits for room.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +18,9 @@ import lmdb
 import trio
 
 from cluster.errors import Corrupt
+from cluster.log import get_logger
 from metaraft.commits import Executed
+from metaraft.files import FULL
 from metaraft.pace import Pace
 
 SLICE_BYTES_MAX = 1024 * 1024
@@ -31,6 +34,11 @@ INLINE_BYTES_MAX = 32 * 1024
 
 LINGER_S = 0.03
 """How long a follower gathers committed entries before it applies them (chosen; 20 to 50 ms)."""
+
+ROOM_PAUSE_S = 1.0
+"""How long it waits for room on a full disk before it tries again (the member makes room as often)."""
+
+_log = get_logger("applier")
 
 
 class DiskFailed(Exception):
@@ -78,10 +86,13 @@ class Database[E: LogEntry](Protocol):
         """Index of the last entry applied."""
 
     def execute(self, entries: Sequence[E]) -> list[list[bytes]]:
-        """Begin a transaction with these entries in it: the results of each. `commit` must follow, in this thread."""
+        """Begin a transaction with these entries in it: the results of each. `commit` must follow, in this thread.
+
+        Raises OSError: if the disk was full (`metaraft.files.FULL`) nothing of it was done, and it can be tried again.
+        """
 
     def commit(self) -> None:
-        """End the transaction (blocking)."""
+        """End the transaction (blocking). Raises OSError, as `execute`."""
 
 
 class Applier[E: LogEntry]:
@@ -106,6 +117,8 @@ class Applier[E: LogEntry]:
         self._committed = trio.Event()
         self._hurried = trio.Event()
         self._hurry_to = 0
+        self._entries_max = SLICE_ENTRIES_MAX
+        self._waits_for_room = False
         self.commit = database.applied
         """The index up to which entries may be applied."""
         self.applied = database.applied
@@ -132,7 +145,23 @@ class Applier[E: LogEntry]:
             if self._linger_s > 0 and self._hurry_to <= self.applied:
                 await self._linger()
             with failing_disk():
-                await self._apply_slice()
+                try:
+                    await self._apply_slice()
+                except OSError as error:
+                    if error.errno not in FULL:
+                        raise
+                    await self._make_do(error)
+
+    async def _make_do(self, error: OSError) -> None:
+        """There was no room for a slice: try half of it, and with one entry wait."""
+        if self._entries_max > 1:
+            self._entries_max //= 2
+            await trio.lowlevel.checkpoint()
+            return
+        if not self._waits_for_room:
+            self._waits_for_room = True
+            _log.error("waits_for_room", index=self.applied + 1, reason=str(error))
+        await trio.sleep(ROOM_PAUSE_S)
 
     async def _linger(self) -> None:
         self._hurried = trio.Event()
@@ -141,7 +170,7 @@ class Applier[E: LogEntry]:
 
     async def _apply_slice(self) -> None:
         first = self.applied + 1
-        entries = self._log.entries(first, min(self.commit + 1, first + SLICE_ENTRIES_MAX), SLICE_BYTES_MAX)
+        entries = self._log.entries(first, min(self.commit + 1, first + self._entries_max), SLICE_BYTES_MAX)
         assert entries, "a committed entry is in the journal"
         assert entries[0].index == first, "entries are applied in order"
         if self._pace.quick and sum(len(entry.data) for entry in entries) <= INLINE_BYTES_MAX:
@@ -152,6 +181,10 @@ class Applier[E: LogEntry]:
             on_loop = trio.lowlevel.current_trio_token().run_sync_soon
             await trio.to_thread.run_sync(self._apply_in_thread, entries, on_loop, limiter=self._thread)
         self.applied = entries[-1].index
+        self._entries_max = min(2 * self._entries_max, SLICE_ENTRIES_MAX)
+        if self._waits_for_room:
+            self._waits_for_room = False
+            _log.info("has_room_again", applied=self.applied)
         self._on_applied()
 
     def _apply_in_thread(self, entries: Sequence[E], on_loop: Callable[..., None]) -> None:

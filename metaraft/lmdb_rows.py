@@ -18,6 +18,9 @@ from metaraft.rows import SET_HASH_MODULUS, row_hash, seal, unseal
 type _Transaction = lmdb.Transaction[bytes]
 type _Cursor = lmdb.Cursor[bytes]
 
+_SHORT_WRITE = -30772
+"""MDB_SHORT_WRITE of LMDB 1.0 (lmdb.h): a disk that took some of the bytes and then was full."""
+
 SHRINK_BYTES_MIN = 1800
 """Values up to this are overwritten in place, whatever takes their place."""
 
@@ -50,7 +53,8 @@ def translated(error: lmdb.Error, path: object) -> Corrupt | OSError:
         return Corrupt("StoreRot", f"the database {path} is damaged: {error}")
     if isinstance(error, lmdb.MapFullError):
         return OSError(errno.ENOSPC, f"the database {path} is full: limits.map_bytes is reached")
-    code = error.code if 0 < error.code < 4096 else errno.EIO
+    code = errno.ENOSPC if error.code == _SHORT_WRITE else error.code
+    code = code if 0 < code < 4096 else errno.EIO
     return OSError(code, f"{os.strerror(code)}: the database {path}: {error}")
 
 

@@ -7,7 +7,9 @@ Rules:
   (never its integrity), and the journal has them until `sync` said that they are here.
 * Engine 1 of py-lmdb (`lib_version=1`): keys up to 1,978 bytes. The map has a fixed size; that is address space.
 * Readers never wait for the writer: an answer is one read transaction, from beginning to end without an await.
-* After an error in `execute` or `commit` nothing more is applied: the process ends, and the next one applies it all.
+* On a disk that is full `execute` or `commit` raises OSError (`metaraft.files.FULL`) and nothing of it is there: LMDB
+  writes pages that nobody refers to before the one that does. It can be tried again when there is room.
+* After another error there nothing more is applied: the process ends, and the next one applies it all.
 """
 
 import contextlib
@@ -160,20 +162,38 @@ class Store:
         found = (directory / DATA_FILE).stat()
         # What an earlier process has allocated is still there, if the file has no hole.
         self._room_end = found.st_size if found.st_blocks * 512 >= found.st_size else 0
-        with errors(directory), env.begin(write=True) as txn:
-            rows = LmdbRows(txn, 0)
-            applied = _applied(rows)
-            self._bound = _Bound(rows)
-            self._machine = Machine(self._bound)
+        applied = self._begin_anew()
         self.applied = applied.index
         """Index of the last entry whose effects are visible to readers."""
         self.points: tuple[Point, ...] = ()
         """The newest points, to be compared with those of other members."""
         self._set_hash = int.from_bytes(applied.set_hash, "big")
-        self._second = self._machine.state_time_ms // POINT_MS
         self.background = Walk(env, directory, self.applied, self._set_hash)
         """The walk that goes on while entries are applied."""
         self._publish()
+
+    def _begin_anew(self) -> "_Applied":
+        """Make the machine of the rows as they were committed last."""
+        with errors(self._directory), self._env.begin(write=True) as txn:
+            rows = LmdbRows(txn, 0)
+            applied = _applied(rows)
+            self._bound = _Bound(rows)
+            self._machine = Machine(self._bound)
+        self._second = self._machine.state_time_ms // POINT_MS
+        self._failed = False
+        return applied
+
+    @contextlib.contextmanager
+    def _applying(self) -> Iterator[None]:
+        """After a failure in here nothing is applied any more, but where the disk was full."""
+        self._failed = True
+        try:
+            with errors(self._directory):
+                yield
+        except OSError as error:
+            if error.errno in FULL:
+                self._begin_anew()
+            raise
 
     @classmethod
     def create(
@@ -258,15 +278,14 @@ class Store:
 
         Blocking. Readers see nothing of it before `commit`, which must follow in the same thread. Entries at or below
         `applied` are skipped (no results); the others follow it without a gap. Raises UnknownMeaning, Corrupt (RowRot,
-        StoreRot), OSError: the store is then failed, and the process must end.
+        StoreRot), OSError: the store is then failed, and the process must end, unless the disk was full.
         """
         if self._failed:
             raise OSError("the store failed before, and applies nothing more")
         results: list[list[bytes]] = []
         points: list[Point] = []
-        self._failed = True
         applied, term = self.applied, 0
-        with errors(self._directory):
+        with self._applying():
             txn = self._env.begin(write=True)
             try:
                 rows = LmdbRows(txn, self._set_hash)
@@ -297,7 +316,7 @@ class Store:
         """Commit what `execute` began. Blocking. Raises Corrupt (StoreRot), OSError: as `execute`."""
         assert self._open is not None, "something was executed"
         done, self._open = self._open, None
-        with errors(self._directory):
+        with self._applying():
             self.background.commit(done.txn.commit, done.rows.changes, done.applied, done.rows.set_hash)
         self._set_hash = done.rows.set_hash
         self.points = (*self.points, *done.points)[-POINTS_TOLD:]
