@@ -31,6 +31,11 @@ def condemn_rotten(store: Path, failures: BaseException) -> None:
             return
 
 
+def is_condemned(store: Path) -> bool:
+    """Whether there is such a note."""
+    return (store / FILE).exists()
+
+
 def refuse_condemned(store: Path) -> None:
     """Raises Corrupt (StoreCondemned) if there is such a note."""
     try:

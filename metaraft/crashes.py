@@ -20,7 +20,8 @@ from pathlib import Path
 from cluster.exits import RoleExit
 from cluster.log import get_logger
 from cluster.process import end_with_parent
-from metaraft.condemned import condemn
+from metaraft.condemned import condemn, is_condemned
+from metaraft.files import allocate
 
 FILE = "crashed"
 BEFORE = "crashed.before"
@@ -40,7 +41,9 @@ _log = get_logger("metaraft")
 def note_crash(folder: Path) -> None:
     """From now on a crash of this process is noted in this folder. A disk that takes no file has no note."""
     with contextlib.suppress(OSError):
-        faulthandler.enable((folder / FILE).open("wb", buffering=0))
+        note = (folder / FILE).open("wb", buffering=0)
+        faulthandler.enable(note)
+        allocate(note.fileno(), 0, _BYTES_MAX)  # the disk may be full then
 
 
 def look_into_crash(folder: Path, store: Path, check: Sequence[str], advice: str) -> int:
@@ -60,8 +63,12 @@ def look_into_crash(folder: Path, store: Path, check: Sequence[str], advice: str
         return code
     if -code in FAULTS:
         died = signal.Signals(-code).name
-        condemn(store, f"the member was killed by {name}, and the process that read all its rows then by {died}")
-        return RoleExit.DONE  # the start itself says what is condemned
+        why = f"the member was killed by {name}, and the process that read all its rows then by {died}"
+        condemn(store, why)
+        if is_condemned(store):
+            return RoleExit.DONE  # the start itself says what is condemned
+        _log.critical("rotten", reason=f"{why}; that cannot be written down. {advice}")
+        return RoleExit.DISK
     if code < 0:
         _log.error("failed", reason=f"the check of all rows was killed by signal {-code}")
         return RoleExit.INTERNAL
@@ -77,7 +84,7 @@ def look_into_crash(folder: Path, store: Path, check: Sequence[str], advice: str
 def _text(note: Path) -> str:
     try:
         with note.open("rb") as file:
-            return file.read(_BYTES_MAX).decode(errors="replace")
+            return file.read(_BYTES_MAX).rstrip(b"\0").decode(errors="replace")
     except FileNotFoundError:
         return ""
 

@@ -10,6 +10,7 @@ import pytest
 
 from cluster.errors import Corrupt
 from cluster.exits import RoleExit
+from metaraft import condemned
 from metaraft.condemned import refuse_condemned
 from metaraft.crashes import BEFORE, FAULTS, FILE, look_into_crash
 from metaraft.server import store_directory
@@ -57,7 +58,6 @@ def test_one_crash_is_forgiven_and_a_second_one_soon_is_named(tmp_path: Path, nu
 
 
 def test_a_second_crash_after_long_is_forgiven_too(tmp_path: Path) -> None:
-
     crash(tmp_path, SIGSEGV)
     assert look(tmp_path, "exit 0") == RoleExit.DONE
     os.utime(tmp_path / BEFORE, (1.0, 1.0))
@@ -72,11 +72,18 @@ def test_a_database_that_kills_who_reads_it_is_condemned(tmp_path: Path) -> None
         refuse_condemned(tmp_path)
 
 
+def test_where_that_cannot_be_written_down_no_start_is_made_either(tmp_path: Path) -> None:
+    crash(tmp_path, SIGSEGV)
+    (tmp_path / f"{condemned.FILE}.new").mkdir()
+    for _ in range(2):
+        assert look(tmp_path, "kill -BUS $$") == RoleExit.DISK
+
+
 @pytest.mark.parametrize(("check", "code"), [("exit 74", 74), ("exit 70", 70), ("kill -KILL $$", 70), ("exit 78", 0)])
 def test_a_check_that_is_not_made_forgives_nothing(tmp_path: Path, check: str, code: int) -> None:
     crash(tmp_path, SIGABRT)
     assert look(tmp_path, check) == code
-    assert (tmp_path / FILE).stat().st_size > 0
+    assert (tmp_path / FILE).read_bytes().startswith(b"Fatal")
     refuse_condemned(tmp_path)
 
 
