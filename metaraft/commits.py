@@ -6,8 +6,8 @@ Rules:
 * A command is answered only when its entry was executed here: with its result if the entry is the one proposed.
   If another entry took its place in the log it certainly did not happen. If leadership ends before either is
   known its outcome is unknown.
-* While space is short an entry holds few commands (`SHORT_COMMANDS_MAX`): how much of the database it changes is
-  bounded then, and fits in the room that is left (`metaraft.room`).
+* While space is short an entry holds few commands (`SHORT_COMMANDS_MAX`): what it changes in the database fits then,
+  as a rule, in the room that is left (`metaraft.room`). What does not is applied later (`metaraft.applier`).
 * At most `limits.proposals_pending_max` commands wait or are in the log unexecuted, and at most
   `limits.proposals_pending_bytes_max` bytes of them wait; one more is refused at once.
 """

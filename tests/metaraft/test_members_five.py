@@ -14,8 +14,8 @@ from tests.metaraft.test_members_replaced import all_answer, leader, site
 pytestmark = pytest.mark.probe
 
 DEADLINE_S = 1.0
-LATE_S = 2.0
-"""How much later than its deadline a busy machine may say that a request failed."""
+LATE_S = 30.0
+"""How much later than its deadline a busy machine may say that a request failed: what takes longer hangs."""
 
 
 async def _refused(client: MetaClient) -> None:
