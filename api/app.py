@@ -21,6 +21,7 @@ from api.budget import Budget
 from api.edge.asgi import ObjectPort
 from api.edge.bounds import Connections
 from api.edge.identifiers import request_ids
+from api.edge.request_log import RequestLog
 from api.front import Front, host_of
 from api.messages import Request, Response, parse_headers
 from api.native.composition import compose_native
@@ -136,13 +137,14 @@ def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, clus
         ids,
         deadline_s=deadline_s,
     )
+    request_log = RequestLog()
     for app in (object_app, operator_app):
         app.config["MAX_CONTENT_LENGTH"] = limits.json_body_bytes_max
         for path, answer in (("live", health.live), ("ready", health.ready), ("cluster", health.cluster)):
-            _route(app, HEALTH + path, answer, ids, deadline_s)
-        app.register_error_handler(404, _missing(authenticator, ids, deadline_s))
-        app.register_error_handler(405, _missing(authenticator, ids, deadline_s))
-    _route(operator_app, "/status", status.get, ids, deadline_s)
+            _route(app, HEALTH + path, answer, ids, deadline_s, request_log)
+        app.register_error_handler(404, _missing(authenticator, ids, deadline_s, request_log))
+        app.register_error_handler(405, _missing(authenticator, ids, deadline_s, request_log))
+    _route(operator_app, "/status", status.get, ids, deadline_s, request_log)
     return Apps(
         object_app,
         operator_app,
@@ -159,25 +161,29 @@ def compose(config: Config, name: str, me: NodeIdentity, root: Credentials, clus
     )
 
 
-def _route(app: QuartTrio, path: str, answer: Answer, ids: Iterator[str], deadline_s: float) -> None:
+def _route(
+    app: QuartTrio, path: str, answer: Answer, ids: Iterator[str], deadline_s: float, request_log: RequestLog
+) -> None:
     async def view() -> quart.Response:
-        request_id = next(ids)
+        request_id, began = next(ids), trio.current_time()
         try:
             response = await answer(_request(request_id, deadline_s))
         except TrilithError as error:
             response = error_response(error, request_id)
+        if response.status >= 400:  # watchers ask all the time: what is well is not logged
+            _log_request(request_log, request_id, response, trio.current_time() - began)
         return _quart_response(response, request_id)
 
     app.add_url_rule(path, endpoint=path, view_func=view, methods=["GET"])
 
 
 def _missing(
-    authenticator: Authenticator, ids: Iterator[str], deadline_s: float
+    authenticator: Authenticator, ids: Iterator[str], deadline_s: float, request_log: RequestLog
 ) -> Callable[[Exception], Awaitable[quart.Response]]:
     """The answer to a path or method that there is not: 401 without a key, as everywhere."""
 
     async def answer(_error: Exception) -> quart.Response:
-        request_id = next(ids)
+        request_id, began = next(ids), trio.current_time()
         try:
             principal = await authenticator.authenticate(
                 quart.request.headers.get("authorization"),
@@ -189,7 +195,9 @@ def _missing(
             path = quart.request.path[:200]
             raise Refused("NoSuchPath", f"there is nothing for {quart.request.method} at {path!r}")
         except TrilithError as error:
-            return _quart_response(error_response(error, request_id), request_id)
+            response = error_response(error, request_id)
+            _log_request(request_log, request_id, response, trio.current_time() - began)
+            return _quart_response(response, request_id)
 
     return answer
 
@@ -216,6 +224,13 @@ def _request(request_id: str, deadline_s: float) -> Request:
         request_id=request_id,
         deadline=trio.current_time() + deadline_s,
     )
+
+
+def _log_request(request_log: RequestLog, request_id: str, response: Response, seconds: float) -> None:
+    scope: HTTPScope = quart.request.scope  # type: ignore[assignment]  # of a request it is no websocket's
+    size = len(response.body)
+    method, path = scope["method"], scope["raw_path"]
+    request_log.request(request_id, method, path, response.status, size, seconds, response.error_code)
 
 
 def _quart_response(response: Response, request_id: str) -> quart.Response:
