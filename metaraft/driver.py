@@ -209,19 +209,24 @@ class Driver:
 
     async def _admitted(self, inbox: list[tuple[int, str, Message]]) -> list[tuple[int, str, Message]]:
         """What there is room for, of what is to be taken into the log; the commands that wait are refused else."""
-        need = sum(bytes_of(message) for _, _, message in inbox)
-        if self.commits.waiting:
-            need += ENTRIES_IN_FLIGHT_MAX * (RECORD_BYTES + BATCH_BYTES_MIN)
-            need += min(self.commits.waiting_bytes, ENTRIES_IN_FLIGHT_MAX * self._limits.entry_bytes_max)
-        if need == 0 or self._has_room(need):
+        if self._has_room(need := self._needed(inbox)):
             return inbox
         await trio.to_thread.run_sync(self._make_room, need, limiter=self._disk_thread)
-        if self._has_room(need):
+        if self._has_room(self._needed(inbox)):  # more commands may wait now
             return inbox
         self.commits.refuse_waiting(no_room("the metadata member that leads"))
         return fitting(inbox, self._journal.room, self._database.room)
 
+    def _needed(self, inbox: list[tuple[int, str, Message]]) -> int:
+        need = sum(bytes_of(message) for _, _, message in inbox)
+        if self.commits.waiting:
+            need += ENTRIES_IN_FLIGHT_MAX * (RECORD_BYTES + BATCH_BYTES_MIN)
+            need += min(self.commits.waiting_bytes, ENTRIES_IN_FLIGHT_MAX * self._limits.entry_bytes_max)
+        return need
+
     def _has_room(self, need: int) -> bool:
+        if need == 0:
+            return True
         journal = self._journal.room
         return journal.left - journal.reserve >= need and not (journal.used_up or self._database.room.used_up)
 
