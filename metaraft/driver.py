@@ -209,10 +209,11 @@ class Driver:
 
     async def _admitted(self, inbox: list[tuple[int, str, Message]]) -> list[tuple[int, str, Message]]:
         """What there is room for, of what is to be taken into the log; the commands that wait are refused else."""
-        if self._has_room(need := self._needed(inbox)):
-            return inbox
-        await trio.to_thread.run_sync(self._make_room, need, limiter=self._disk_thread)
-        if self._has_room(self._needed(inbox)):  # more commands may wait now
+        while not self._has_room(need := self._needed(inbox)):
+            if not await trio.to_thread.run_sync(self._make_room, need, limiter=self._disk_thread):
+                break
+            # There is room for what waited; more commands may wait by now.
+        else:
             return inbox
         self.commits.refuse_waiting(no_room("the metadata member that leads"))
         return fitting(inbox, self._journal.room, self._database.room)
@@ -230,9 +231,10 @@ class Driver:
         journal = self._journal.room
         return journal.left - journal.reserve >= need and not (journal.used_up or self._database.room.used_up)
 
-    def _make_room(self, need: int) -> None:
+    def _make_room(self, need: int) -> bool:
         self._journal.make_room(need + self._journal.room.reserve)
         self._database.make_room()
+        return self._has_room(need)
 
     def _note(self, before: CoreStatus, ready: Ready) -> None:
         """Tell of what the step decided, before anything is awaited."""
