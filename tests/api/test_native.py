@@ -6,7 +6,6 @@ import os
 import random
 from email.utils import formatdate
 
-import trio
 from blake3 import blake3
 
 from api.names import RESERVED_BUCKETS
@@ -475,19 +474,6 @@ async def test_with_one_daemon_down_all_goes_on_and_with_two_writes_are_refused(
         assert (await cluster.call("GET", "/minio/health/cluster", key=None)).status == 503
         assert (await cluster.get("/objects/a")).body == LARGE
         refused(await cluster.get("/objects/c"), 404, "NoSuchKey")
-
-
-async def test_with_full_disks_health_is_503_and_a_write_507() -> None:
-    limits = Limits(disk_reserve_bytes=1 << 60, free_bytes_min=0, free_percent_min=0, map_bytes=1 << 30)
-    async with whole(limits=limits) as cluster:
-        with trio.fail_after(30):
-            while any(state.status is None for state in cluster.apps.nodes.status()):
-                await trio.lowlevel.checkpoint()
-        answer = await cluster.call("GET", "/minio/health/cluster", key=None)
-        assert answer.status == 503
-        assert answer.headers["x-unhealthy"] == "3 disks are up, of them 3 full; a write needs 2 (NoSpace)"
-        refused(await cluster.call("PUT", "/objects/a", LARGE), 507, "NoSpace")
-        await cluster.put("/objects/b", SMALL)  # it lies in the metadata
 
 
 async def test_nothing_of_a_broken_upload_is_visible() -> None:
