@@ -51,8 +51,8 @@ def translated(error: lmdb.Error, path: object) -> Corrupt | OSError:
     """What an error of LMDB means: a damaged file, or the disk."""
     if isinstance(error, _DAMAGE):
         return Corrupt("StoreRot", f"the database {path} is damaged: {error}")
-    if isinstance(error, lmdb.MapFullError):
-        return OSError(errno.ENOSPC, f"the database {path} is full: limits.map_bytes is reached")
+    if isinstance(error, lmdb.MapFullError):  # not the disk's fault: no waiting helps
+        return OSError(errno.EFBIG, f"the database {path} is full: limits.map_bytes is reached")
     code = errno.ENOSPC if error.code == _SHORT_WRITE else error.code
     code = code if 0 < code < 4096 else errno.EIO
     return OSError(code, f"{os.strerror(code)}: the database {path}: {error}")
