@@ -18,7 +18,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 import lmdb
 import msgspec
@@ -26,6 +26,7 @@ import msgspec
 from cluster.errors import Corrupt, Refused
 from cluster.limits import Limits
 from metaraft import answering, machine
+from metaraft.applier import LogEntry
 from metaraft.comparing import POINT_MS, POINTS_TOLD, Point
 from metaraft.condemned import refuse_condemned
 from metaraft.core_membership import CHANGE, NOBODY, Membership, is_batch
@@ -42,22 +43,6 @@ _NO_END = 1 << 62
 
 _FORMAT_KEY = bytes([Kind.LOCAL]) + b"format"
 _APPLIED_KEY = bytes([Kind.LOCAL]) + b"applied"
-
-
-class LogEntry(Protocol):
-    """A committed entry of the log."""
-
-    @property
-    def index(self) -> int:
-        """Place in the log."""
-
-    @property
-    def term(self) -> int:
-        """Term of the leader that proposed it."""
-
-    @property
-    def data(self) -> bytes:
-        """Encoded `Batch`, or empty for a no-op."""
 
 
 class _Format(msgspec.Struct, frozen=True, array_like=True):
@@ -156,7 +141,6 @@ class Store:
         self._first_seats = first_seats
         self._env = env
         self._lock = lock
-        self._failed = False
         self._scan_rows_max = max(1, limits.scan_rows_max)
         self._room_bytes = limits.room_bytes
         found = (directory / DATA_FILE).stat()
