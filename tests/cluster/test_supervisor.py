@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -16,6 +17,7 @@ from cluster.limits import Timings
 from cluster.process import read_pid, write_pid
 from cluster.supervisor import (
     PID_FILE,
+    RUN_NAME,
     Child,
     End,
     Supervisor,
@@ -68,9 +70,9 @@ class Said:
         return texts
 
 
-def supervisor(folder: Path, said: Said, **commands: list[str]) -> Supervisor:
+def supervisor(folder: Path, said: Said, run: str = "run", /, **commands: list[str]) -> Supervisor:
     """One whose children run the given programs; those that are not given sleep."""
-    made = Supervisor(config(folder), say=said, ports=PORTS)
+    made = Supervisor(msgspec.structs.replace(config(folder), run=run), say=said, ports=PORTS)
     for child in made.children:
         child.command = commands.get(role(child), SLEEP)
     return made
@@ -250,11 +252,12 @@ async def test_what_must_not_be_restarted_stays_down_and_is_named(tmp_path: Path
 
 
 @pytest.mark.probe
-async def test_what_stays_down_is_started_again_when_somebody_asks_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["run", "elsewhere"])
+async def test_what_stays_down_is_started_again_when_somebody_asks_for_it(tmp_path: Path, folder: str) -> None:
     said = Said()
     script = "echo life >> lives; test $(wc -l < lives) != 1 || exit 78; echo up > second; exec sleep 600"
-    made = supervisor(tmp_path, said, chunk=shell(script))
-    run = tmp_path / "run"
+    made = supervisor(tmp_path, said, folder, chunk=shell(script))
+    run = tmp_path / RUN_NAME  # wherever the roles' files are
     assert not ask_to_start(run, "chunk-1")  # nobody to ask
     with locked(run):
         async with made.running():
